@@ -1,0 +1,133 @@
+"""From an Experiment to the objects that training and judging work with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from resnetkit.config import flatten, to_dict
+from resnetkit.data.augment import prepare_batch, shrink
+from resnetkit.data.contract import InputContract, normalise
+from resnetkit.data.dataset import TrainingData
+from resnetkit.data.draws import Draws
+from resnetkit.data.loader import Loader, LoaderConfig
+from resnetkit.data.sources import Split
+from resnetkit.evaluation.evaluate import evaluate_metrics
+from resnetkit.experiment import FREE_ON_RESUME, Experiment
+from resnetkit.optim.ema import WeightAverage
+from resnetkit.optim.optimizers import build_optimizer
+from resnetkit.runtime import pick_device
+from resnetkit.training.checkpoint import save_checkpoint
+from resnetkit.training.execution import arrange, prepare_network
+from resnetkit.training.plan import count_steps
+from resnetkit.training.state import Progress, TrainingState
+from resnetkit.training.trainer import TrainingTask
+from resnetkit.types import Batch
+
+
+def build_loader(
+    experiment: Experiment, split: Split, contract: InputContract, *, shuffle: bool
+) -> Loader:
+    """Batches of `split`: shuffled and cropped for training, in order for judging."""
+    config = LoaderConfig(
+        batch_size=experiment.data.batch_size,
+        workers=experiment.data.workers or 0,
+        seed=experiment.training.seed,
+        shuffle=shuffle,
+        resized_crop_scale=experiment.augment.resized_crop_scale if shuffle else None,
+    )
+    return Loader(split, contract, config)
+
+
+def build_preparation(
+    experiment: Experiment, contract: InputContract, batches: Loader
+) -> Callable[[Batch, int], tuple[Tensor, Tensor]]:
+    """The function that turns a batch into what the network learns from: images and targets."""
+    augment, seed = experiment.augment, experiment.training.seed
+    device = pick_device(experiment.execution.device)
+    steps = count_steps(experiment.training, batches.steps_per_epoch)
+    early_epochs = (augment.early_share or 0.0) * steps / batches.steps_per_epoch
+
+    def prepare(batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
+        draws = Draws(seed, epoch, batch.indices, device)
+        images, targets = prepare_batch(
+            batch.to(device), draws, augment, contract, crop=not batches.crops_in_worker
+        )
+        if augment.early_size is not None and epoch < early_epochs:
+            images = shrink(images, augment.early_size)
+        return arrange(images, experiment.execution), targets
+
+    return prepare
+
+
+def build_predict(model: nn.Module, contract: InputContract) -> Callable[[Batch], Tensor]:
+    """The function from a batch to logits float32 [N,K] that all judging goes through."""
+    device = next(model.parameters()).device
+    model.eval()
+    return lambda batch: model(normalise(batch.to(device).images, contract))
+
+
+def build_validation(
+    experiment: Experiment, data: TrainingData, model: nn.Module
+) -> Callable[[dict[str, Tensor]], tuple[float, float]] | None:
+    """The function that judges weights on the validation images: loss and top-1; None without any.
+
+    It works on a copy of the network in plain float32, as the finished package will.
+    """
+    if data.validation is None:
+        return None
+    judge = copy.deepcopy(model)
+    predict_batch = build_predict(judge, data.contract)
+    batches = build_loader(experiment, data.validation, data.contract, shuffle=False)
+
+    def validate(weights: dict[str, Tensor]) -> tuple[float, float]:
+        judge.load_state_dict(weights)
+        metrics = evaluate_metrics(predict_batch, batches.batches(0), data.contract.class_names)
+        return metrics.loss, metrics.top1
+
+    return validate
+
+
+def build_state(experiment: Experiment, model: nn.Module, batches: Loader) -> TrainingState:
+    """The state training starts from."""
+    decay = experiment.training.ema_decay
+    return TrainingState(
+        model=model,
+        optimizer=build_optimizer(model, experiment.optimizer),
+        average=None if decay is None else WeightAverage(model, decay),
+        progress=Progress(total_steps=count_steps(experiment.training, batches.steps_per_epoch)),
+    )
+
+
+def build_task(
+    experiment: Experiment,
+    data: TrainingData,
+    model: nn.Module,
+    batches: Loader,
+    checkpoints: Path,
+    stop_requested: Callable[[], bool],
+) -> TrainingTask:
+    """All that `fit` needs and does not change."""
+    identity = identify(experiment, data)
+    return TrainingTask(
+        config=experiment.training,
+        schedule=experiment.schedule,
+        execution=experiment.execution,
+        learning_rate=experiment.optimizer.learning_rate,
+        batches=batches,
+        forward=prepare_network(model, experiment.execution),
+        prepare=build_preparation(experiment, data.contract, batches),
+        validate=build_validation(experiment, data, model),
+        save=lambda state: save_checkpoint(checkpoints, state, identity),
+        stop_requested=stop_requested,
+    )
+
+
+def identify(experiment: Experiment, data: TrainingData) -> dict[str, object]:
+    """What a checkpoint must have in common with the run that continues it."""
+    settings = flatten(to_dict(experiment))
+    kept = {key: value for key, value in settings.items() if key not in FREE_ON_RESUME}
+    return {**kept, "data": data.digest, "input contract": data.contract.hash}

@@ -1,0 +1,274 @@
+"""The command line: one subcommand per stage; parses, calls one function of pipeline.py, prints.
+
+Exit codes: 0 success, 1 a check or gate said no, 2 the user's mistake, 130 stopped on request.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from resnetkit.types import CheckFailed, Interrupted, UserError
+
+if TYPE_CHECKING:
+    from resnetkit.evaluation.metrics import Metrics
+
+Arguments = TypeVar("Arguments")
+Result = dict[str, Any]
+
+USAGE = """resnetkit: residual networks on your own images, from data to a model you can trust
+
+  resnetkit train RECIPE --data SOURCE --out RUN [--resume] [--<part>.<setting> VALUE ...]
+  resnetkit evaluate PACKAGE --data SOURCE [--split test] [--out DIR]
+  resnetkit predict PACKAGE IMAGE_OR_FOLDER ... [--out FILE.csv|.jsonl|.parquet]
+  resnetkit models [NAME]
+  resnetkit recipes [NAME]
+
+SOURCE: an image folder, a .csv/.parquet manifest, an archive folder (CIFAR, IDX), an image parquet,
+or digits, cifar10, cifar100, mnist, fashion-mnist. Every command takes --help and --json.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(USAGE, end="")
+            sys.exit(0 if arguments else 2)
+        result = find_command(arguments[0])([a for a in arguments[1:] if a != "--json"], as_json)
+    except UserError as error:
+        fail(str(error), 2)
+    except CheckFailed as error:
+        fail(str(error), 1)
+    except Interrupted as error:
+        fail(f"{error}. Continue with the same command and --resume", 130)
+    except KeyboardInterrupt:
+        fail("stopped", 130)
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments:
+    """Judge a package on images it has not seen."""
+
+    package: tyro.conf.Positional[Path]
+    """Model-package folder."""
+    data: str
+    """Images with labels: see `resnetkit --help` for what SOURCE may be."""
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images; a held-out split is cut as training cut it."""
+    out: Path | None = None
+    """Folder for metrics.json and report.html."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictArguments:
+    """Label images with a package."""
+
+    package: tyro.conf.Positional[Path]
+    """Model-package folder."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Image files, or folders of them."""
+    out: Path | None = None
+    """Write a .csv, .jsonl or .parquet file instead of a table."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    batch_size: int = 64
+    """Images per forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameArguments:
+    """List what there is, or one of it in detail."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """Which one; all by default."""
+
+
+def run_train(arguments: list[str], as_json: bool) -> Result:
+    """Parse a recipe's name and its changes, train, say where the results are."""
+    from resnetkit.experiment import RunRequest
+    from resnetkit.pipeline import train
+    from resnetkit.recipes import RECIPES, load_recipe
+
+    asks_for_help = "--help" in arguments or "-h" in arguments
+    if arguments and not arguments[0].startswith("-"):
+        recipe, *arguments = arguments
+    elif asks_for_help:
+        recipe = "folder"
+    else:
+        raise UserError(f"train: needs a recipe first, one of {', '.join(RECIPES)}")
+    default = RunRequest(out=tyro.MISSING, experiment=load_recipe(recipe))
+    arguments = [re.sub(r"^--data(?=$|=)", "--data.source", argument) for argument in arguments]
+    parsed = parse(RunRequest, f"train {recipe}", arguments, default)
+    if not parsed.experiment.data.source:
+        raise UserError("train: needs --data SOURCE, for instance a folder of pictures")
+    result = train(parsed.experiment, parsed.out, resume=parsed.resume, console=STDERR)
+    lines = [f"{result.steps:,} steps in {result.seconds:.0f} s: {result.finished_because}"]
+    if result.validation is not None:
+        lines.append(f"Validation top-1 {describe_accuracy(result.validation)}")
+    show([*lines, f"Package  {result.package}", f"Report   {result.report}"], as_json)
+    return {
+        "package": str(result.package),
+        "report": str(result.report),
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "finished_because": result.finished_because,
+        "validation": None if result.validation is None else result.validation.headline(),
+    }
+
+
+def run_evaluate(arguments: list[str], as_json: bool) -> Result:
+    """Judge a package and print its accuracy with interval and per-class figures."""
+    from resnetkit.pipeline import evaluate
+
+    asked = parse(EvaluateArguments, "evaluate", arguments)
+    result = evaluate(
+        asked.package,
+        asked.data,
+        split=asked.split,
+        out=asked.out,
+        device=asked.device,
+        console=STDERR,
+    )
+    metrics = result.metrics
+    if not as_json:
+        print_class_table(metrics)
+    top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
+    lines = [f"{asked.split}: {metrics.images:,} images, top-1 {describe_accuracy(metrics)}{top5}"]
+    show(lines + ([] if result.report is None else [f"Report   {result.report}"]), as_json)
+    return {"split": asked.split, **metrics.as_dict()}
+
+
+def run_predict(arguments: list[str], as_json: bool) -> Result:
+    """Label images; exit code 1 when one of them could not be read."""
+    from resnetkit.pipeline import predict
+    from resnetkit.serving.predictions import (
+        as_record,
+        check_format,
+        show_predictions,
+        write_predictions,
+    )
+
+    asked = parse(PredictArguments, "predict", arguments)
+    if asked.out is not None:
+        check_format(asked.out)
+    outcomes = predict(
+        asked.package, asked.images, device=asked.device, batch_size=asked.batch_size
+    )
+    if asked.out is not None:
+        write_predictions(asked.out, outcomes)
+        show([f"{len(outcomes):,} predictions in {asked.out}"], as_json)
+    elif not as_json:
+        show_predictions(Console(), outcomes)
+    return {"predictions": [as_record(outcome) for outcome in outcomes]}
+
+
+def run_models(arguments: list[str], as_json: bool) -> Result:
+    """The zoo: parameters, multiply-adds, input size and paper of each network."""
+    from resnetkit.models.zoo import MODELS, summarise_model
+
+    asked = parse(NameArguments, "models", arguments)
+    names = [asked.name] if asked.name else list(MODELS)
+    rows = [summarise_model(name) for name in names]
+    if not as_json:
+        table = Table("network", "parameters", "multiply-adds", "input", "paper", box=None)
+        for row in rows:
+            size = f"{row.image_size}x{row.image_size}"
+            giga = f"{row.multiply_adds / 1e9:.3f} G"
+            table.add_row(row.name, f"{row.parameters:,}", giga, size, row.paper)
+        Console().print(table)
+    return {"models": [asdict(row) for row in rows]}
+
+
+def run_recipes(arguments: list[str], as_json: bool) -> Result:
+    """The recipes with what each is for; one recipe with all its settings."""
+    from resnetkit.config import to_dict, to_yaml
+    from resnetkit.recipes import RECIPES, load_recipe
+
+    asked = parse(NameArguments, "recipes", arguments)
+    if asked.name is not None:
+        experiment = load_recipe(asked.name)
+        show([to_yaml(experiment)], as_json)
+        return to_dict(experiment)
+    summaries = {name: (build.__doc__ or "").split("\n")[0] for name, build in RECIPES.items()}
+    width = max(map(len, summaries))
+    show([f"{name:<{width}}  {text}" for name, text in summaries.items()], as_json)
+    return {"recipes": summaries}
+
+
+COMMANDS: dict[str, Callable[[list[str], bool], Result]] = {
+    "train": run_train,
+    "evaluate": run_evaluate,
+    "predict": run_predict,
+    "models": run_models,
+    "recipes": run_recipes,
+}
+
+STDERR = Console(stderr=True)
+
+
+def find_command(name: str) -> Callable[[list[str], bool], Result]:
+    """The function of a command; UserError with the nearest name when unknown."""
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise UserError(f"unknown command {name!r}{hint}. Known: {', '.join(COMMANDS)}")
+    return COMMANDS[name]
+
+
+def parse(
+    kind: type[Arguments], command: str, arguments: list[str], default: Arguments | None = None
+) -> Arguments:
+    """The arguments of one command; tyro prints help and mistakes itself and exits with 2."""
+    return tyro.cli(
+        kind,
+        prog=f"resnetkit {command}",
+        args=arguments,
+        default=tyro.MISSING if default is None else default,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def describe_accuracy(metrics: Metrics) -> str:
+    """Top-1 with its 95 % interval, in per cent."""
+    low, high = metrics.top1_interval
+    return f"{100 * metrics.top1:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+
+
+def print_class_table(metrics: Metrics) -> None:
+    """Per-class figures on stdout."""
+    table = Table("class", "images", "precision", "recall", "F1", box=None)
+    for row in metrics.per_class:
+        values = [row.precision, row.recall, row.f1]
+        shown = ["-" if value is None else f"{100 * value:.1f} %" for value in values]
+        table.add_row(escape(row.name), f"{row.support:,}", *shown)
+    Console().print(table)
+
+
+def show(lines: list[str], as_json: bool) -> None:
+    """Lines for a person: on stdout, or on stderr where stdout belongs to JSON."""
+    for line in lines:
+        print(line, file=sys.stderr if as_json else sys.stdout)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one message on stderr and exit."""
+    print(f"resnetkit: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""Frozen dataclasses to plain data and back: YAML on disk, unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import is_dataclass
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from resnetkit.types import UserError
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """A configuration dataclass as nested plain data, ready for JSON or YAML."""
+    assert is_dataclass(config)
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def from_dict(kind: type[Config], data: dict[str, Any], where: str) -> Config:
+    """The dataclass `kind` that `data` describes; `where` names the file in errors.
+
+    Raises UserError for an unknown key (with the nearest known one) or a value of the wrong type.
+    """
+    try:
+        config = TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: setting {setting!r}: {first['msg']}, got {first['input']!r}"
+        raise UserError(message) from error
+    known = flatten(to_dict(config))
+    for key in flatten(data):
+        if key not in known and not any(name.startswith(key + ".") for name in known):
+            raise UserError(f"{where}: unknown setting {key!r}{suggest(key, known)}")
+    return config
+
+
+def to_yaml(config: object) -> str:
+    """A configuration dataclass as YAML."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def from_yaml(kind: type[Config], text: str, where: str) -> Config:
+    """The inverse of `to_yaml`."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: this is not YAML: {error}. Repair or replace it") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected settings as a YAML mapping, got {type(data).__name__}")
+    return from_dict(kind, data, where)
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys: {"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flatten(value, name + ".")
+        else:
+            flat[name] = value
+    return flat
+
+
+def digest(data: object) -> str:
+    """SHA-256 of plain data in canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def suggest(name: str, known: object) -> str:
+    """`; did you mean 'x'?` for the nearest known name, or nothing."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)  # pyright: ignore
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

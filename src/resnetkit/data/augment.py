@@ -1,0 +1,225 @@
+"""Augmentation on the device, a whole batch at a time: no per-image Python in the hot path.
+
+Every function maps a batch to a batch and takes its randomness from `Draws`, so an augmentation is
+a pure function of (seed, epoch, image index). Images are floats: in [0, 1] up to `normalise`,
+normalised afterwards; what a crop or a hole leaves empty is then zero, the mean colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnetkit.data.contract import InputContract, normalise
+from resnetkit.data.draws import Draws
+from resnetkit.data.policy import POLICIES
+from resnetkit.types import Batch, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Which augmentations training applies; the defaults apply none."""
+
+    pad_crop: int = 0
+    """Pad this many pixels on every side, then crop back at a random place."""
+    horizontal_flip: bool = False
+    """Mirror half of the images."""
+    resized_crop_scale: tuple[float, float] | None = None
+    """Share of the area that a random resized crop keeps, e.g. 0.08 1.0 (Inception crop)."""
+    color_jitter: float = 0.0
+    """Strength of random brightness, contrast and saturation, 0 to 1."""
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    """A published policy of image operations."""
+    randaugment_operations: int = 2
+    """Operations an image gets under RandAugment."""
+    randaugment_magnitude: int = 9
+    """Strength under RandAugment, 0 to 30."""
+    cutout: int = 0
+    """Side of a square hole in pixels."""
+    mixup_alpha: float = 0.0
+    """Beta(alpha, alpha) of mixup; 0 is off."""
+    cutmix_alpha: float = 0.0
+    """Beta(alpha, alpha) of CutMix; 0 is off. With mixup on too, each batch gets one of them."""
+    early_size: int | None = None
+    """Side of the images in the early epochs: smaller ones cost less (Howard 2018)."""
+    early_share: float | None = None
+    """Share of all epochs trained at `early_size`."""
+
+    def __post_init__(self) -> None:
+        for name in ("pad_crop", "cutout", "mixup_alpha", "cutmix_alpha", "color_jitter"):
+            if getattr(self, name) < 0:
+                raise UserError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.color_jitter > 1:
+            raise UserError(f"augment.color_jitter must be at most 1, got {self.color_jitter}")
+        if not 0 <= self.randaugment_magnitude <= 30:
+            raise UserError(
+                "augment.randaugment_magnitude must be between 0 and 30, "
+                f"got {self.randaugment_magnitude}"
+            )
+        if (self.early_size is None) != (self.early_share is None):
+            raise UserError(
+                "augment.early_size and augment.early_share only act together: give both"
+            )
+        scale = self.resized_crop_scale
+        if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
+            raise UserError(
+                "augment.resized_crop_scale needs 0 < smallest <= largest <= 1, "
+                f"got {scale[0]} {scale[1]}"
+            )
+
+
+def prepare_batch(
+    batch: Batch, draws: Draws, config: AugmentConfig, contract: InputContract, *, crop: bool
+) -> tuple[Tensor, Tensor]:
+    """What one training step learns from: images float [N,C,H,W] and targets float [N,K].
+
+    `crop` says whether the random resized crop is still to be done here; images decoded by workers
+    come cropped already, where the full resolution was at hand.
+    """
+    images = augment_images(batch.images, draws, config, contract, crop=crop)
+    targets = F.one_hot(batch.labels, contract.num_classes).float()
+    return mix_batch(images, targets, draws, config)
+
+
+def augment_images(
+    images: Tensor, draws: Draws, config: AugmentConfig, contract: InputContract, *, crop: bool
+) -> Tensor:
+    """Images uint8 [N,C,H,W] augmented and normalised: float [N,C,H,W]."""
+    if config.policy != "none":
+        images = POLICIES[config.policy](
+            images, draws, config.randaugment_operations, config.randaugment_magnitude
+        )
+    if config.color_jitter:
+        images = jitter_color(images, draws, config.color_jitter)
+    images = normalise(images, contract)
+    if crop and config.resized_crop_scale is not None:
+        images = random_resized_crop(images, draws, config.resized_crop_scale)
+    if config.pad_crop:
+        images = pad_and_crop(images, draws, config.pad_crop)
+    if config.horizontal_flip:
+        images = flip_half(images, draws)
+    if config.cutout:
+        images = cut_hole(images, draws, config.cutout)
+    return images
+
+
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Images [N,C,H,W] at `side` pixels, bilinear with antialiasing."""
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
+
+def pad_and_crop(images: Tensor, draws: Draws, padding: int) -> Tensor:
+    """Zero-pad every side, crop back at random (He et al. 2015, section 4.2): [N,C,H,W]."""
+    height, width = images.shape[-2:]
+    offsets = draws.integers("pad_crop", 2, 2 * padding + 1)
+    padded = F.pad(images, (padding, padding, padding, padding))
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # [N,C,offset_y,offset_x,H,W], a view
+    image = torch.arange(len(images), device=images.device)
+    return windows[image, :, offsets[:, 0], offsets[:, 1]]
+
+
+def flip_half(images: Tensor, draws: Draws) -> Tensor:
+    """Mirror each image left to right with probability one half: [N,C,H,W]."""
+    flipped = draws.uniform("flip", 1).view(-1, 1, 1, 1) < 0.5
+    return torch.where(flipped, images.flip(3), images)
+
+
+def cut_hole(images: Tensor, draws: Draws, side: int) -> Tensor:
+    """Set a square around a random centre to zero (DeVries & Taylor 2017, section 3.2)."""
+    height, width = images.shape[-2:]
+    centre = draws.uniform("cutout", 2)
+    inside_y = _inside(centre[:, 0], height, side)  # [N,H]
+    inside_x = _inside(centre[:, 1], width, side)  # [N,W]
+    hole = inside_y[:, None, :, None] & inside_x[:, None, None, :]
+    return images.masked_fill(hole, 0.0)
+
+
+def random_resized_crop(images: Tensor, draws: Draws, scale: tuple[float, float]) -> Tensor:
+    """Crop a random area and aspect ratio, resize back (Szegedy et al. 2014, section 6).
+
+    Aspect ratios lie between 3/4 and 4/3, log-uniformly. Resampling is bilinear.
+    """
+    draw = draws.uniform("resized_crop", 4)
+    height, width = images.shape[-2:]
+    area = scale[0] + (scale[1] - scale[0]) * draw[:, 0]
+    # Width over height in shares of the image's own; only ratios whose crop lies inside are drawn.
+    skew, bound = math.log(height / width), math.log(4 / 3)
+    low = (skew - bound) * torch.ones_like(area).maximum(area.log() / (skew - bound))
+    high = area
+    ratio = torch.exp(low + (high - low) * draw[:, 1])
+    crop_height = (area / ratio).sqrt().clamp(max=1.0)  # shares of the image's height and width
+    crop_width = (area * ratio).sqrt().clamp(max=1.0)
+    shift_y = (1 - crop_height) * (2 * draw[:, 2] - 1)
+    shift_x = (1 - crop_width) * (2 * draw[:, 3] - 1)
+    zero = torch.zeros_like(area)
+    matrices = torch.stack([crop_width, zero, shift_x, zero, crop_height, shift_y], dim=1).view(
+        -1, 2, 3
+    )
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def jitter_color(images: Tensor, draws: Draws, strength: float) -> Tensor:
+    """Random brightness, contrast and saturation factors in [1 - strength, 1 + strength].
+
+    Images: uint8 [N,C,H,W], returned as uint8.
+    """
+    factors = 1 + strength * (2 * draws.uniform("color_jitter", 3) - 1)
+    brightness, contrast, saturation = (factors[:, i].view(-1, 1, 1, 1) for i in range(3))
+    pixels = (images.float() * brightness).clamp(0, 255)
+    grey_level = to_grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
+    pixels = (grey_level + (pixels - grey_level) * contrast).clamp(0, 255)
+    grey = to_grey(pixels)
+    return (grey + (pixels - grey) * saturation).clamp(0, 255).round().to(torch.uint8)
+
+
+def to_grey(pixels: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601, the weights Pillow and torchvision use: [N,1,H,W]."""
+    if pixels.shape[1] == 1:
+        return pixels
+    weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (pixels * weights).sum(dim=1, keepdim=True)
+
+
+def mix_batch(
+    images: Tensor, targets: Tensor, draws: Draws, config: AugmentConfig
+) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, section 3.1) of a batch.
+
+    Images float [N,C,H,W] and targets float [N,K] are mixed with a permutation of themselves.
+    """
+    if not config.mixup_alpha and not config.cutmix_alpha:
+        return images, targets
+    generator = draws.generator("mix")
+    partner = torch.from_numpy(generator.permutation(len(images))).to(images.device)
+    use_cutmix = config.cutmix_alpha > 0 and (config.mixup_alpha == 0 or generator.random() < 0.5)
+    alpha = config.cutmix_alpha if use_cutmix else config.mixup_alpha
+    share = float(generator.beta(alpha, alpha))
+    if not use_cutmix:
+        images = images * share + images[partner] * (1 - share)
+    else:
+        height, width = images.shape[-2:]
+        top, bottom = _box(float(generator.random()), height, share)
+        left, right = _box(float(generator.random()), width, share)
+        images = images.clone()
+        images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+    return images, targets * share + targets[partner] * (1 - share)
+
+
+def _inside(centre: Tensor, length: int, side: int) -> Tensor:
+    """Which positions [N, length] lie within `side` pixels around the centre (a share of length)."""
+    start = (centre * length).floor() - side // 2
+    position = torch.arange(length, device=centre.device)[None, :]
+    return (position >= start[:, None]) & (position < start[:, None] + side)
+
+
+def _box(centre: float, length: int, share: float) -> tuple[int, int]:
+    """Start and end of CutMix's box along one side: sqrt(1 - share) of it, clipped at the border."""
+    half = length * (1 - share) ** 0.5 / 2
+    middle = centre * length
+    return max(0, round(middle - half)), min(length, round(middle + half))

@@ -1,0 +1,280 @@
+"""From a source to splits that are ready for training, and the input contract that goes with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from resnetkit.data.contract import InputContract, check_class_names
+from resnetkit.data.sources import Source, Split, load_source
+from resnetkit.data.splits import stratified_split
+from resnetkit.data.statistics import Normalization, with_statistics
+from resnetkit.data.transforms import (
+    decode_split,
+    find_unreadable,
+    image_sizes,
+    load_contract_image,
+)
+from resnetkit.types import UserError
+
+MEMORY_LIMIT_BYTES = 2 << 30
+LARGEST_IN_MEMORY = 96  # pixels a side; larger images are worth cropping at full resolution
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, how they are split, and what the network sees of them."""
+
+    source: str = ""
+    """Folder, manifest, parquet, archive folder, or a built-in name."""
+    validation_fraction: float = 0.1
+    """Share of the training images held out for validation where the source has no such split."""
+    test_fraction: float = 0.1
+    """Share held out for testing where the source has neither a test nor a validation split."""
+    split_seed: int = 0
+    """Seed of both held-out splits; apart from the training seed, so that runs stay comparable."""
+    skip_unreadable: bool = False
+    """Leave unreadable images out and list them, instead of stopping."""
+    image_size: int | None = None
+    """Side of the network's input in pixels; the network's own by default."""
+    resize: int | None = None
+    """Shorter side before the centre crop at evaluation; derived from image_size by default."""
+    color_mode: Literal["auto", "RGB", "L"] = "auto"
+    """auto: L when every image is grey, else RGB."""
+    normalization: Normalization = "dataset"
+    """Mean and deviation of the training images per channel; the mean of every pixel (He et al.
+    2015, section 4.2); or ImageNet's."""
+    storage: Literal["auto", "memory", "files"] = "auto"
+    """memory: decoded once; files: decoded by workers; auto: memory for small images of one size."""
+    batch_size: int = 128
+    """Images per optimizer step."""
+    workers: int | None = None
+    """Decoding processes for stored files; by default one per core, at most 8."""
+
+    def __post_init__(self) -> None:
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"data.{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("image_size", "resize", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"data.{name} must be 1 or more, got {value}")
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"data.workers must be 0 or more, got {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Training and validation images with their contract, every choice in `config` resolved."""
+
+    config: DataConfig
+    contract: InputContract
+    train: Split
+    validation: Split | None
+    test_images: int | None  # counted, not read; None when unknown until evaluation
+    skipped: tuple[str, ...]
+    digest: str
+
+
+def load_training_data(config: DataConfig, image_size: int, progress: Progress) -> TrainingData:
+    """Read, check, split and, where it fits, decode the training and validation images.
+
+    `image_size` is the network's own input side. Raises UserError for everything that makes the
+    data unfit: see `load_source`, and unreadable images unless `config.skip_unreadable`.
+    """
+    source = load_source(config.source, ("train", "val"))
+    splits = hold_out(source, config)
+    config = _resolve(config, splits["train"], image_size)
+    contract = _build_contract(config, source.class_names)
+    read = _decode if config.storage == "memory" else _check
+    train, skipped = read(splits["train"], contract, progress)
+    validation, also_skipped = read(splits["val"], contract, progress)
+    skipped += also_skipped
+    if skipped and not config.skip_unreadable:
+        raise UserError(_unreadable_message(skipped))
+    if not len(train):
+        raise UserError(f"{config.source}: no readable training image is left")
+    contract = with_statistics(contract, config.normalization, train)
+    digests = [split.digest() for split in (train, validation)]
+    return TrainingData(
+        config=config,
+        contract=contract,
+        train=train,
+        validation=validation if len(validation) else None,
+        test_images=len(splits["test"]) if "test" in splits else None,
+        skipped=tuple(skipped),
+        digest=hashlib.sha256("".join(digests).encode()).hexdigest(),
+    )
+
+
+def load_evaluation_split(
+    config: DataConfig, name: str, contract: InputContract, progress: Progress
+) -> Split:
+    """One split to judge a network on: train, val, test or all, cut as training cut it.
+
+    Raises UserError when the source has no such split, other classes than `contract`, or images
+    that cannot be read (unless `config.skip_unreadable`).
+    """
+    source, split = _cut(config, name)
+    check_class_names(contract, source.class_names, config.source)
+    if split.images is None:
+        split, skipped = _check(split, contract, progress)
+        if skipped and not config.skip_unreadable:
+            raise UserError(_unreadable_message(skipped))
+        return split
+    return replace(split, images=_fit_arrays(split.images, contract))
+
+
+def _cut(config: DataConfig, name: str) -> tuple[Source, Split]:
+    """The source, read no further than needed, and its split `name`."""
+    present = load_source(config.source, ()).present
+    if name == "all":
+        source = load_source(config.source, present)
+        return source, _concatenate(list(source.splits.values()))
+    if name in present and name != "train":
+        source = load_source(config.source, (name,))
+        return source, source.splits[name]
+    if "train" in present:
+        source = load_source(config.source, ("train", "val"))
+        split = hold_out(source, config).get(name)
+        if split is not None and len(split):
+            return source, split
+    raise UserError(
+        f"{config.source}: there is no {name} split; the source has {', '.join(present)}. "
+        "Choose another with --split, or --split all"
+    )
+
+
+def hold_out(source: Source, config: DataConfig) -> dict[str, Split]:
+    """The source's splits, with validation (and test) taken from training where it has none.
+
+    A test split is taken only from a source that comes without any split of its own.
+    """
+    splits = dict(source.splits)
+    train = splits["train"]
+    if "test" not in source.present and "val" not in source.present and config.test_fraction:
+        kept, held_out = stratified_split(train.labels, config.test_fraction, config.split_seed)
+        train, splits["test"] = train.subset(kept), train.subset(held_out)
+    if "val" not in splits:
+        kept, held_out = np.arange(len(train)), np.arange(0)
+        if config.validation_fraction:
+            kept, held_out = stratified_split(
+                train.labels, config.validation_fraction, config.split_seed + 1
+            )
+        train, splits["val"] = train.subset(kept), train.subset(held_out)
+    splits["train"] = train
+    return splits
+
+
+def _decode(split: Split, contract: InputContract, progress: Progress) -> tuple[Split, list[str]]:
+    """The split as one array of what the network sees, without its unreadable images."""
+    if split.images is not None:
+        return replace(split, images=_fit_arrays(split.images, contract)), []
+    images, failures = decode_split(
+        split, contract, progress=lambda done: progress("decoding", done, len(split))
+    )
+    good = _without(len(split), failures)
+    kept = split if not failures else split.subset(good)
+    images = images if not failures else images[good]
+    return replace(kept, images=images, encoded=None), [message for _, message in failures]
+
+
+def _check(split: Split, contract: InputContract, progress: Progress) -> tuple[Split, list[str]]:
+    """The split without its unreadable images, and what was wrong with them."""
+    failures = find_unreadable(
+        split, progress=lambda done: progress("checking images", done, len(split))
+    )
+    kept = split if not failures else split.subset(_without(len(split), failures))
+    return kept, [message for _, message in failures]
+
+
+def _without(count: int, failures: list[tuple[int, str]]) -> np.ndarray:
+    return np.setdiff1d(np.arange(count), [index for index, _ in failures])
+
+
+def _fit_arrays(images: np.ndarray, contract: InputContract) -> np.ndarray:
+    """Decoded images [N,C,H,W] under the contract; unchanged where they fit already."""
+    if images.shape[1:] == (contract.channels, *contract.crop):
+        return images
+    fitted = [load_contract_image(image.transpose(1, 2, 0), contract) for image in images]
+    return np.stack(fitted) if fitted else np.empty((0, contract.channels, *contract.crop), "u1")
+
+
+def _unreadable_message(messages: list[str]) -> str:
+    listed = "\n  ".join(messages[:10]) + ("\n  ..." if len(messages) > 10 else "")
+    return (
+        f"{len(messages)} unreadable image(s):\n  {listed}\n"
+        "Repair or remove them, or train without them with --data.skip_unreadable"
+    )
+
+
+def _resolve(config: DataConfig, train: Split, network_size: int) -> DataConfig:
+    """`config` with image size, colour mode and storage decided."""
+    sizes, grey = _sizes_and_grey(train)
+    image_size = config.image_size or network_size
+    small = len(sizes) == 1 and max(max(size) for size in sizes) <= LARGEST_IN_MEMORY
+    channels = 1 if grey else 3
+    fits = len(train) * channels * image_size**2 < MEMORY_LIMIT_BYTES
+    in_memory = train.images is not None or (small and fits)
+    if config.storage == "files" and train.images is not None:
+        raise UserError(
+            f"data.storage files has no effect for {config.source}: it holds decoded arrays, "
+            "which are kept in memory. Leave it out"
+        )
+    resize = config.resize
+    if resize is None:  # small images are seen whole; photographs by the usual 256 : 224
+        resize = image_size if small else round(image_size * 256 / 224)
+    return replace(
+        config,
+        image_size=image_size,
+        resize=resize,
+        color_mode=("L" if grey else "RGB") if config.color_mode == "auto" else config.color_mode,
+        storage=("memory" if in_memory else "files")
+        if config.storage == "auto"
+        else config.storage,
+    )
+
+
+def _sizes_and_grey(split: Split) -> tuple[set[tuple[int, int]], bool]:
+    """Image sizes (height, width) that occur, and whether every image is grey."""
+    if split.images is not None:
+        _, channels, height, width = split.images.shape
+        return {(height, width)}, channels == 1
+    headers = image_sizes(split)
+    return {(height, width) for height, width, _ in headers}, all(
+        mode in ("L", "1", "I;16", "LA") for _, _, mode in headers
+    )
+
+
+def _build_contract(config: DataConfig, class_names: tuple[str, ...]) -> InputContract:
+    assert config.image_size is not None
+    assert config.resize is not None
+    assert config.color_mode != "auto"
+    channels = 3 if config.color_mode == "RGB" else 1
+    return InputContract(
+        class_names=class_names,
+        color_mode=config.color_mode,
+        resize=config.resize,
+        crop=(config.image_size, config.image_size),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+
+
+def _concatenate(splits: list[Split]) -> Split:
+    """Several splits as one."""
+    if len(splits) == 1:
+        return splits[0]
+    names = [name for split in splits for name in split.names]
+    labels = np.concatenate([split.labels for split in splits])
+    if splits[0].images is not None:
+        images = np.concatenate([split.images for split in splits if split.images is not None])
+        return Split(labels=labels, names=names, images=images)
+    encoded = [item for split in splits for item in split.encoded or ()]
+    return Split(labels=labels, names=names, encoded=encoded)

@@ -1,0 +1,258 @@
+"""Bringing images to the contract on the CPU, one or a whole split: colour, resize, crop."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from resnetkit.data.color_mode import to_color_mode
+from resnetkit.data.contract import CHANNELS, RESAMPLE_CODES, InputContract
+from resnetkit.data.decode import UnreadableImage, decode_image, image_header, load_picture
+from resnetkit.data.source_types import Split
+from resnetkit.types import UserError
+
+__all__ = [
+    "CROP_DRAWS",
+    "UnreadableImage",
+    "decode_image",
+    "decode_split",
+    "find_unreadable",
+    "fit_image",
+    "image_sizes",
+    "load_contract_image",
+    "random_resized_crop",
+    "to_color_mode",
+]
+
+CROP_ATTEMPTS = 10
+CROP_DRAWS = 2 * CROP_ATTEMPTS + 2  # area and aspect ratio of each attempt, then the position
+MAX_RESIZED_PIXELS = 2**26
+
+CHUNK = 64  # images a thread takes at a time
+
+ImageLike = bytes | Path | Image.Image | np.ndarray
+Unreadable = list[tuple[int, str]]  # (index within the split, message that names the image)
+Progress = Callable[[int], None]  # told how many images are done so far, in the calling thread
+
+
+def load_contract_image(
+    image: ImageLike, contract: InputContract, name: str = "image"
+) -> np.ndarray:
+    """The one way an image enters a model: uint8 [C,H,W] as the contract says.
+
+    `image`: encoded bytes, a file, a Pillow image, or uint8 [H,W] or [H,W,C] with C of 1, 3, 4.
+    Raises `UnreadableImage` where it cannot be decoded, `UserError` for an array of another kind.
+    """
+    if isinstance(image, np.ndarray):
+        picture = _array_to_image(image, name)
+    elif isinstance(image, Image.Image):
+        picture = load_picture(image, name)
+    else:
+        picture = decode_image(image, name)
+    picture = to_color_mode(picture, contract.color_mode, contract.exif_transpose, name)
+    return fit_image(picture, contract, name)
+
+
+def _array_to_image(pixels: np.ndarray, name: str) -> Image.Image:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise UserError(
+            f"The array {name!r} must be uint8 [height, width] or [height, width, channels] with "
+            f"1, 3 or 4 channels and values 0..255; got {pixels.dtype} {list(pixels.shape)}."
+        )
+    if 0 in pixels.shape:
+        raise UserError(f"The array {name!r} has no pixels: its shape is {list(pixels.shape)}.")
+    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and channels == 1 else pixels)
+
+
+def fit_image(image: Image.Image, contract: InputContract, name: str = "image") -> np.ndarray:
+    """Resize the shorter side to `contract.resize`, crop the centre: uint8 [C,H,W].
+
+    Sizes and offsets are rounded as torchvision's `Resize` and `CenterCrop` do. An image that
+    has its size already keeps every bit. `image` is in the contract's colour mode.
+    """
+    assert image.mode == contract.color_mode, (image.mode, contract.color_mode)
+    width, height = _resized_size(image.width, image.height, contract.resize)
+    if width * height > MAX_RESIZED_PIXELS:
+        raise UnreadableImage(
+            f"Cannot use image {name!r}: {image.width} x {image.height} pixels are too elongated "
+            f"to be resized to a shorter side of {contract.resize}; crop it."
+        )
+    if (width, height) != image.size:
+        image = image.resize((width, height), _resampling(contract))
+    crop_height, crop_width = contract.crop
+    top, left = round((height - crop_height) / 2), round((width - crop_width) / 2)
+    if (crop_width, crop_height) != image.size:
+        image = image.crop((left, top, left + crop_width, top + crop_height))
+    return _to_array(image)
+
+
+def _resized_size(width: int, height: int, shorter: int) -> tuple[int, int]:
+    if width <= height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter
+
+
+def random_resized_crop(
+    image: Image.Image,
+    contract: InputContract,
+    draws: np.ndarray,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> np.ndarray:
+    """A random part of the image, resized to the contract's crop: uint8 [C,H,W].
+
+    `scale` bounds the part's area as a fraction of the image's, `ratio` its width / height;
+    `draws` are CROP_DRAWS uniform numbers in [0, 1). Szegedy et al. 2015, section 6, with
+    torchvision's ten attempts and its centre crop where none fits.
+    """
+    assert image.mode == contract.color_mode, (image.mode, contract.color_mode)
+    assert len(draws) >= CROP_DRAWS, len(draws)
+    box = _random_box(image.size, np.asarray(draws, dtype=np.float64), scale, ratio)
+    crop_height, crop_width = contract.crop
+    # Not resize(box=...), which would let pixels from outside the part bleed into its border.
+    return _to_array(image.crop(box).resize((crop_width, crop_height), _resampling(contract)))
+
+
+def _random_box(
+    size: tuple[int, int], draws: np.ndarray, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """The part as (left, top, right, bottom) in pixels."""
+    width, height = size
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    for area_draw, ratio_draw in draws[: 2 * CROP_ATTEMPTS].reshape(-1, 2):
+        area = width * height * (scale[0] + area_draw * (scale[1] - scale[0]))
+        aspect = math.exp(log_low + ratio_draw * (log_high - log_low))
+        part_width, part_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < part_width <= width and 0 < part_height <= height:
+            left_draw, top_draw = draws[2 * CROP_ATTEMPTS : CROP_DRAWS]
+            left = int(left_draw * (width - part_width + 1))
+            top = int(top_draw * (height - part_height + 1))
+            return left, top, left + part_width, top + part_height
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    part_width = min(width, max(1, round(height * aspect)))
+    part_height = min(height, max(1, round(width / aspect)))
+    left, top = (width - part_width) // 2, (height - part_height) // 2
+    return left, top, left + part_width, top + part_height
+
+
+def _resampling(contract: InputContract) -> Image.Resampling:
+    return Image.Resampling(RESAMPLE_CODES[contract.interpolation])
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image, dtype=np.uint8)
+    assert (pixels.ndim == 3) == (CHANNELS[image.mode] == 3), pixels.shape
+    if pixels.ndim == 2:
+        return np.ascontiguousarray(pixels[None])
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def decode_split(
+    split: Split,
+    contract: InputContract,
+    *,
+    indices: Sequence[int] | np.ndarray | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, Unreadable]:
+    """The images at `indices` (all by default) as the contract says: uint8 [N,C,H,W].
+
+    Also the unreadable ones, in order: their rows hold zeros, and the caller decides whether to
+    stop or to leave them out. `threads` is one per core by default.
+    """
+    chosen = np.arange(len(split)) if indices is None else np.asarray(indices, dtype=np.int64)
+    if split.images is not None and _already_fits(split.images, contract):
+        return (split.images if indices is None else split.images[chosen]), []
+    decoded = np.zeros((len(chosen), contract.channels, *contract.crop), dtype=np.uint8)
+
+    def decode(position: int) -> None:
+        index = int(chosen[position])
+        decoded[position] = load_contract_image(
+            _content(split, index), contract, split.names[index]
+        )
+
+    unreadable = _for_each(decode, len(chosen), threads, progress)
+    return decoded, [(int(chosen[position]), message) for position, message in unreadable]
+
+
+def find_unreadable(
+    split: Split, *, threads: int | None = None, progress: Progress | None = None
+) -> Unreadable:
+    """Decode every image in full and return those that cannot be, in order."""
+    encoded = split.encoded
+    if encoded is None:
+        return []
+
+    def check(index: int) -> None:
+        name = split.names[index]
+        to_color_mode(decode_image(encoded[index], name), "RGB", True, name)
+
+    return _for_each(check, len(encoded), threads, progress)
+
+
+def image_sizes(split: Split, limit: int | None = None) -> list[tuple[int, int, str]]:
+    """(height, width, Pillow mode) of up to `limit` images spread evenly, from their headers.
+
+    An image without a readable header is left out: `find_unreadable` names it.
+    """
+    count = len(split) if limit is None else min(limit, len(split))
+    if split.images is not None:
+        _, channels, height, width = split.images.shape
+        return [(height, width, "L" if channels == 1 else "RGB")] * count
+    assert split.encoded is not None
+    headers = []
+    indices: list[int] = np.linspace(0, len(split) - 1, count).astype(int).tolist()
+    for index in indices:
+        try:
+            headers.append(image_header(split.encoded[index], split.names[index]))
+        except UnreadableImage:
+            continue
+    return headers
+
+
+def _already_fits(images: np.ndarray, contract: InputContract) -> bool:
+    _, channels, height, width = images.shape
+    same_size = (height, width) == contract.crop and min(height, width) == contract.resize
+    return same_size and channels == contract.channels
+
+
+def _content(split: Split, index: int) -> ImageLike:
+    if split.encoded is not None:
+        return split.encoded[index]
+    assert split.images is not None
+    return np.ascontiguousarray(split.images[index].transpose(1, 2, 0))
+
+
+def _for_each(
+    work: Callable[[int], None], count: int, threads: int | None, progress: Progress | None
+) -> Unreadable:
+    """Do `work(0..count-1)` in threads; what was unreadable comes back in order."""
+
+    def work_through(start: int) -> tuple[int, Unreadable]:
+        unreadable: Unreadable = []
+        stop = min(start + CHUNK, count)
+        for position in range(start, stop):
+            try:
+                work(position)
+            except UnreadableImage as error:
+                unreadable.append((position, str(error)))
+        return stop, unreadable
+
+    found: Unreadable = []
+    executor = ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1)
+    try:
+        for done, unreadable in executor.map(work_through, range(0, count, CHUNK)):
+            found += unreadable
+            if progress is not None:
+                progress(done)
+    finally:
+        # Without this, Ctrl-C would wait until every image is decoded.
+        executor.shutdown(wait=True, cancel_futures=True)
+    return found

@@ -1,0 +1,59 @@
+"""A few images with what the network made of them: which to show, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from PIL import Image
+
+THUMBNAIL = 96  # pixels, the longer side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image uint8 [C,H,W] with its true class, the predicted one and that one's probability."""
+
+    image: np.ndarray
+    name: str
+    true: str
+    predicted: str
+    probability: float
+
+
+def choose_samples(
+    logits: np.ndarray, labels: np.ndarray, wrong: int = 12, right: int = 12
+) -> list[int]:
+    """Rows of logits [N,K] worth looking at: the surest mistakes, then right ones of every class.
+
+    The right ones go round the classes, the most doubtful of each first, so that both ends of the
+    network's certainty are seen; the same input gives the same choice.
+    """
+    probabilities = softmax(logits)
+    predicted = logits.argmax(1)
+    sureness = probabilities[np.arange(len(labels)), predicted]
+    mistakes = np.flatnonzero(predicted != labels)
+    surest = mistakes[np.argsort(-sureness[mistakes], kind="stable")][:wrong]
+    hits = np.flatnonzero(predicted == labels)
+    doubtful = hits[np.argsort(sureness[hits], kind="stable")]
+    turns = np.zeros(len(doubtful), np.int64)
+    for label in np.unique(labels):
+        of_class = labels[doubtful] == label
+        turns[of_class] = np.arange(of_class.sum())
+    order = np.lexsort((labels[doubtful], turns))
+    return [*surest.tolist(), *doubtful[order][:right].tolist()]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [N,K] float64 of logits [N,K]."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """An image uint8 [C,H,W] at most 96 pixels long, as uint8 [H,W] or [H,W,3] for a PNG."""
+    channels_last = image.transpose(1, 2, 0)
+    picture = Image.fromarray(channels_last[..., 0] if len(image) == 1 else channels_last)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    return cast("np.ndarray", np.asarray(picture))

@@ -1,0 +1,88 @@
+"""Experiment: the stage configurations composed into everything a training run depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from resnetkit.config import flatten, from_yaml, to_dict
+from resnetkit.data.augment import AugmentConfig
+from resnetkit.data.dataset import DataConfig
+from resnetkit.models.zoo import ModelConfig
+from resnetkit.optim.optimizers import OptimizerConfig
+from resnetkit.optim.schedules import ScheduleConfig
+from resnetkit.training.config import TrainingConfig
+from resnetkit.training.execution import ExecutionConfig
+from resnetkit.types import UserError
+
+CONFIG_FILE = "config.yaml"
+# Settings that change neither weights nor figures may differ when a run is resumed.
+FREE_ON_RESUME = {"data.workers", "training.checkpoint_seconds"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A complete experiment; a variant of one is `dataclasses.replace`."""
+
+    recipe: tyro.conf.Suppress[str] = "custom"
+    model: ModelConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """Train a network from scratch and keep it as a model package."""
+
+    out: Path
+    """Folder for the run: config.yaml, metrics.jsonl, checkpoints, package, report.html."""
+    resume: bool = False
+    """Continue the run in --out, bit for bit."""
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+
+
+def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
+    """The resolved experiment of the run in `out`; None when a new run may start there.
+
+    Raises UserError when `out` holds a run that was not asked for, or files that are not a run's.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: this is a file; give a folder for the run")
+    if not out.exists() or not any(out.iterdir()):
+        return None
+    config = out / CONFIG_FILE
+    if not config.exists():
+        raise UserError(f"--out {out}: this folder is not empty and holds no run; give another")
+    if not resume:
+        raise UserError(
+            f"--out {out}: this folder holds a run already; "
+            "continue it with --resume, or give another folder"
+        )
+    saved = from_yaml(Experiment, config.read_text(encoding="utf-8"), str(config))
+    refuse_other_settings(saved, asked, out)
+    return saved
+
+
+def refuse_other_settings(saved: Experiment, asked: Experiment, out: Path) -> None:
+    """UserError unless `asked` could have become `saved`: what was left open then may be now."""
+    was, now = flatten(to_dict(saved)), flatten(to_dict(asked))
+    different = [
+        f"{key}: the run has {was[key]!r}, now asked {now[key]!r}"
+        for key in was
+        if now[key] not in (was[key], None, "auto") and key not in FREE_ON_RESUME
+    ]
+    if saved.training.time_budget_minutes is not None:  # its length was shortened to fit
+        different = [line for line in different if not line.startswith("training.epochs")]
+    if different:
+        listed = "\n  ".join(different)
+        raise UserError(
+            f"--out {out}: cannot resume with other settings:\n  {listed}\n"
+            "Give the same settings, or another --out for a new run"
+        )

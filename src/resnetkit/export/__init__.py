@@ -1,0 +1,1 @@
+"""What leaves a training run: the model package and its model card."""

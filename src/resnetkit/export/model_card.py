@@ -1,0 +1,101 @@
+"""The model card: README.md of a package, for people and for the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from resnetkit.data.contract import InputContract
+
+CARD = "README.md"
+CLASSES_NAMED = 50
+
+
+def render_card(
+    contract: InputContract,
+    provenance: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """The card as Markdown: what it is, data, accuracy with interval, use, limits."""
+    tags = {
+        "library_name": "resnetkit",
+        "pipeline_tag": "image-classification",
+        "tags": ["resnet", "image-classification"],
+    }
+    experiment = provenance.get("experiment", {})
+    data = provenance.get("data", {})
+    name = experiment.get("model", {}).get("name", "Residual network")
+    images = ", ".join(f"{split} {count:,}" for split, count in data.get("images", {}).items())
+    facts = {
+        "Network": name,
+        "Recipe": provenance.get("recipe"),
+        "Data": data.get("source"),
+        "Images": images,
+        "Classes": _class_list(contract),
+        "Input": _input(contract),
+    }
+    lines = [f"- {key}: {_plain(value)}" for key, value in facts.items() if value]
+    return (
+        f"---\n{yaml.safe_dump(tags, sort_keys=False)}---\n"
+        f"# {_plain(name)} for {contract.num_classes} classes\n\n"
+        "An image classifier trained with resnetkit. How it was trained, in full, is in "
+        "`config.json` under `provenance`.\n\n"
+        + "\n".join(lines)
+        + f"\n\n## Accuracy\n\n{_accuracy(metrics)}\n\n{USE}\n{LIMITS}"
+    )
+
+
+def _accuracy(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    if not metrics:
+        return "Not evaluated yet."
+    rows = ["| split | images | top-1 | 95 % interval |", "| --- | --- | --- | --- |"]
+    for split, figures in metrics.items():
+        low, high = figures["top1_interval"]
+        rows.append(
+            f"| {split} | {figures['images']:,} | {figures['top1']:.2%} | {low:.2%} to {high:.2%} |"
+        )
+    return "\n".join(rows)
+
+
+def _class_list(contract: InputContract) -> str:
+    names = ", ".join(contract.class_names[:CLASSES_NAMED])
+    more = contract.num_classes - CLASSES_NAMED
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _input(contract: InputContract) -> str:
+    height, width = contract.crop
+    return (
+        f"{contract.color_mode}, shorter side resized to {contract.resize} pixels "
+        f"({contract.interpolation}), centre crop of {height} x {width} pixels"
+    )
+
+
+def _plain(text: Any) -> str:
+    """Text that Markdown shows as it is: names may hold backslashes, stars or line ends."""
+    flat = " ".join(str(text).split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|$" else letter for letter in flat)
+
+
+USE = """## Use
+
+```python
+import resnetkit
+
+for prediction in resnetkit.load("path/to/this/folder").predict("image.jpg"):
+    print(prediction.label, prediction.probability)
+```
+
+The folder carries its own input contract (`preprocessor_config.json`): colour mode, resizing, crop
+and normalisation are applied for you, exactly as in training.
+"""
+
+LIMITS = """## Limits
+
+It knows only the classes above: an image of anything else is given one of them all the same, often
+with a high probability. Probabilities are the network's own and have not been calibrated. The
+accuracy holds for images like those it was measured on; measure it on your own before relying on
+it: `resnetkit evaluate path/to/this/folder --data YOUR_IMAGES`.
+"""

@@ -1,0 +1,241 @@
+"""The whole of resnetkit on one page: one short function per stage. Read this file first.
+
+`train` goes from a source of images to a model package, `evaluate` judges a package on images it
+has never seen, `predict` labels pictures. What a network must be shown is never guessed: it is the
+input contract, made while training and read from the package ever after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from resnetkit.build import (
+    build_loader,
+    build_predict,
+    build_preparation,
+    build_state,
+    build_task,
+    identify,
+)
+from resnetkit.config import from_dict, to_yaml
+from resnetkit.data.contract import InputContract
+from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
+from resnetkit.data.loader import Loader
+from resnetkit.data.sources import Split
+from resnetkit.evaluation.evaluate import evaluate as run_evaluation
+from resnetkit.evaluation.metrics import Metrics, compute_metrics
+from resnetkit.evaluation.report import write_report
+from resnetkit.experiment import CONFIG_FILE, Experiment, load_run
+from resnetkit.export.package import ModelPackage, golden_outputs, load_package, save_package
+from resnetkit.jsonl import keep_records, load_records
+from resnetkit.models.zoo import build_model, find_entry, resolve_model
+from resnetkit.narration import (
+    Judged,
+    announce,
+    describe_provenance,
+    describe_run,
+    golden_images,
+    reference_statistics,
+)
+from resnetkit.runtime import pick_device, reuse_freed_memory, write_file_atomically
+from resnetkit.serving.predictor import Failure, Prediction, load
+from resnetkit.training.checkpoint import load_checkpoint
+from resnetkit.training.execution import choose_execution, is_open
+from resnetkit.training.observers import ProgressBar, ReadingBar, write_metrics, write_tensorboard
+from resnetkit.training.plan import count_steps, fit_time_budget
+from resnetkit.training.state import TrainingState
+from resnetkit.training.stop import StopRequest
+from resnetkit.training.trainer import fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """Where a finished run left its package and report, and how its network was judged."""
+
+    package: Path
+    report: Path
+    steps: int
+    seconds: float
+    finished_because: str
+    validation: Metrics | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a package fared on one split; `report` is None when no folder was given for it."""
+
+    split: str
+    metrics: Metrics
+    report: Path | None
+
+
+def train(
+    experiment: Experiment, out: Path, *, resume: bool = False, console: Console | None = None
+) -> TrainingResult:
+    """Train a network on `experiment.data.source`; leaves a run folder with its package in `out`.
+
+    With `resume`, the run that was stopped or killed in `out` continues to the same bits. Raises
+    UserError for bad data or settings (nothing is written then), CheckFailed when training diverges
+    and Interrupted when asked to stop.
+    """
+    console = console or Console(stderr=True, quiet=True)
+    reuse_freed_memory()
+    saved = load_run(out, experiment, resume)
+    experiment = saved or experiment
+    own_size = find_entry(experiment.model.name).image_size
+    with ReadingBar(console) as bar:
+        data = load_training_data(experiment.data, own_size, bar)
+    experiment = replace(experiment, data=data.config)
+    model = build_network(experiment, data)
+    batches = build_loader(experiment, data.train, data.contract, shuffle=True)
+    if saved is None:
+        experiment = settle(experiment, data, model, batches, console)
+    announce(console, experiment, data, model, batches.steps_per_epoch)
+    out.mkdir(parents=True, exist_ok=True)
+    write_file_atomically(out / CONFIG_FILE, to_yaml(experiment))
+    state = run_training(experiment, data, model, batches, (out, console))
+    return keep_result(experiment, data, state, out)
+
+
+def evaluate(
+    package_folder: Path,
+    source: str,
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    device: str = "auto",
+    console: Console | None = None,
+) -> Evaluation:
+    """Judge a package on one split of a source, cut as the package's own training cut it.
+
+    Raises UserError when the source has no such split, has other classes than the package, or
+    images that cannot be read.
+    """
+    package = load_package(package_folder)
+    experiment = from_dict(Experiment, package.provenance["experiment"], str(package_folder))
+    experiment = replace(experiment, data=replace(experiment.data, source=source))
+    with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
+        images = load_evaluation_split(experiment.data, split, package.contract, bar)
+    model = package.model.to(pick_device(device))
+    batches = build_loader(experiment, images, package.contract, shuffle=False)
+    judged = judge(model, images, package.contract, batches)
+    if out is None:
+        return Evaluation(split=split, metrics=judged.metrics, report=None)
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {"split": split, "source": source, **judged.metrics.as_dict()}
+    write_file_atomically(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
+    report = describe_run(package.provenance, model, package.contract, {split: judged}, [])
+    write_report(out / "report.html", report)
+    return Evaluation(split=split, metrics=judged.metrics, report=out / "report.html")
+
+
+def predict(
+    package_folder: Path, paths: Sequence[Path], *, device: str = "auto", batch_size: int = 64
+) -> list[Prediction | Failure]:
+    """Label image files, and all images in folders; what cannot be read comes back as a Failure."""
+    return load(package_folder, device=device).predict_paths(paths, batch_size=batch_size)
+
+
+def build_network(experiment: Experiment, data: TrainingData) -> nn.Module:
+    """The network of `experiment` with fresh weights, sized for the data, on the device."""
+    contract = data.contract
+    architecture = resolve_model(experiment.model, contract.num_classes, contract.channels)
+    model = build_model(architecture, experiment.training.seed)
+    return model.to(pick_device(experiment.execution.device))
+
+
+def settle(
+    experiment: Experiment, data: TrainingData, model: nn.Module, batches: Loader, console: Console
+) -> Experiment:
+    """Decide by measurement what `experiment` leaves open: execution, and length under a budget."""
+    config = experiment.training
+    if not is_open(experiment.execution) and config.time_budget_minutes is None:
+        return experiment
+    images, _ = build_preparation(experiment, data.contract, batches)(next(batches.batches(0)), 0)
+    measured = choose_execution(
+        model,
+        experiment.execution,
+        images,
+        data.contract.num_classes,
+        count_steps(config, batches.steps_per_epoch),
+    )
+    for row in measured:
+        console.print(f"  measured {row.describe()}: {len(images) / row.seconds:,.0f} images/s")
+    best = measured[0]
+    if config.time_budget_minutes is not None:
+        config = fit_time_budget(config, best.seconds, batches.steps_per_epoch)
+    return replace(experiment, execution=best.choice, training=config)
+
+
+def run_training(
+    experiment: Experiment,
+    data: TrainingData,
+    model: nn.Module,
+    batches: Loader,
+    place: tuple[Path, Console],
+) -> TrainingState:
+    """Train until done, from the newest checkpoint of the run folder where there is one."""
+    out, console = place
+    state = build_state(experiment, model, batches)
+    if load_checkpoint(out / "checkpoints", state, identify(experiment, data)):
+        console.print(f"Resuming at step {state.progress.step} of {state.progress.total_steps}.")
+    step, every = state.progress.step, experiment.training.log_every_steps
+    keep_records(out / "metrics.jsonl", lambda record: record["step"] <= step)
+    with (
+        StopRequest() as stop,
+        ProgressBar(console, state.progress.total_steps, step) as bar,
+        write_tensorboard(out / "tensorboard", every, step) as board,
+    ):
+        task = build_task(experiment, data, model, batches, out / "checkpoints", stop)
+        fit(state, task, [write_metrics(out / "metrics.jsonl", every), board, bar])
+    return state
+
+
+def keep_result(
+    experiment: Experiment, data: TrainingData, state: TrainingState, out: Path
+) -> TrainingResult:
+    """Save the kept weights as a package, judged on the validation images, and the report."""
+    model, contract = state.model, data.contract
+    model.load_state_dict(state.best_weights)
+    model.eval()
+    judged: dict[str, Judged] = {}
+    if data.validation is not None:
+        batches = build_loader(experiment, data.validation, contract, shuffle=False)
+        judged["validation"] = judge(model, data.validation, contract, batches)
+    provenance = describe_provenance(experiment, data, state)
+    package = ModelPackage(
+        model=model,
+        architecture=resolve_model(experiment.model, contract.num_classes, contract.channels),
+        contract=contract,
+        provenance=provenance,
+        metrics={name: judged[name].metrics.headline() for name in judged},
+    )
+    save_package(
+        out / "package",
+        package,
+        golden=golden_outputs(package, golden_images(data.validation or data.train, contract)),
+        reference=reference_statistics(model, data.train, contract),
+    )
+    records = load_records(out / "metrics.jsonl")
+    write_report(out / "report.html", describe_run(provenance, model, contract, judged, records))
+    return TrainingResult(
+        package=out / "package",
+        report=out / "report.html",
+        steps=state.progress.step,
+        seconds=state.progress.elapsed_seconds,
+        finished_because=str(state.progress.finished_because),
+        validation=judged["validation"].metrics if judged else None,
+    )
+
+
+def judge(model: nn.Module, split: Split, contract: InputContract, batches: Loader) -> Judged:
+    """The logits a network gives for a split, and the metrics that follow."""
+    logits, labels, _ = run_evaluation(build_predict(model, contract), batches.batches(0))
+    metrics = compute_metrics(logits, labels, contract.class_names)
+    return Judged(split=split, logits=logits, metrics=metrics)

@@ -1,0 +1,132 @@
+"""Predictions as a table to read and as CSV, JSON lines or Parquet to work with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from resnetkit.runtime import write_file_atomically
+from resnetkit.serving.predictor import Failure, Prediction
+from resnetkit.types import UserError
+
+Results = Sequence[Prediction | Failure]
+RUNNERS_UP = 2  # shown in the table beside the label
+
+
+def as_record(result: Prediction | Failure) -> dict[str, Any]:
+    """One result as JSON-safe values: image with label, probability and top, or with error."""
+    if isinstance(result, Failure):
+        return {"image": result.name, "error": result.reason}
+    top = [{"label": label, "probability": probability} for label, probability in result.top]
+    return {
+        "image": result.name,
+        "label": result.label,
+        "probability": result.probability,
+        "top": top,
+    }
+
+
+def show_predictions(console: Console, results: Results) -> None:
+    """Print a table: image, label, probability, the runners-up; failures with their reason."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("image", "label", "probability", "then"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left")
+    for result in results:
+        if isinstance(result, Failure):
+            table.add_row(Text(result.name), Text("unreadable", "red"), "", Text(result.reason))
+            continue
+        others = ", ".join(f"{name} {share:.1%}" for name, share in result.top[1 : 1 + RUNNERS_UP])
+        probability = f"{result.probability:.1%}"
+        table.add_row(Text(result.name), Text(result.label, "bold"), probability, Text(others))
+    console.print(table)
+
+
+def write_predictions(path: Path, results: Results) -> None:
+    """Write all results to a .csv, .jsonl or .parquet file, whole or not at all.
+
+    CSV and Parquet have one row per image: image, error, label, probability, then label_2,
+    probability_2 and so on for the runners-up. What an unreadable image lacks is empty.
+
+    Raises:
+        UserError: the file name ends in something else.
+    """
+    write_file_atomically(path, FORMATS[check_format(path)](results))
+
+
+def check_format(path: Path) -> str:
+    """The ending that decides the format; call it before the work whose results go there.
+
+    Raises:
+        UserError: there is no such format, or `path` is a folder.
+    """
+    ending = path.suffix.lower()
+    if ending not in FORMATS or path.is_dir():
+        came = "a folder" if path.is_dir() else repr(path.suffix)
+        raise UserError(
+            f"{path}: needed a file name ending in {', '.join(FORMATS)}, got {came}; change it."
+        )
+    return ending
+
+
+def _columns(results: Results) -> dict[str, list[Any]]:
+    """Flat columns, None where a row has no value."""
+    longest = max(
+        (len(result.top) for result in results if isinstance(result, Prediction)), default=1
+    )
+    names = ["image", "error", "label", "probability"]
+    for place in range(2, longest + 1):
+        names += [f"label_{place}", f"probability_{place}"]
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for result in results:
+        row = (
+            [value for pair in result.top for value in pair]
+            if isinstance(result, Prediction)
+            else []
+        )
+        reason = result.reason if isinstance(result, Failure) else None
+        cells = [result.name, reason, *row]
+        for name, value in zip(names, cells + [None] * (len(names) - len(cells)), strict=True):
+            columns[name].append(value)
+    return columns
+
+
+def _to_csv(results: Results) -> bytes:
+    columns = _columns(results)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue().encode()
+
+
+def _to_jsonl(results: Results) -> bytes:
+    lines = (json.dumps(as_record(result), ensure_ascii=False) for result in results)
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _to_parquet(results: Results) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        name: pa.array(values, pa.float64() if name.startswith("probability") else pa.string())
+        for name, values in _columns(results).items()
+    }
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+FORMATS: dict[str, Callable[[Results], bytes]] = {
+    ".csv": _to_csv,
+    ".jsonl": _to_jsonl,
+    ".parquet": _to_parquet,
+}

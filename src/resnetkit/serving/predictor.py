@@ -1,0 +1,189 @@
+"""From images to labels: whatever form an image comes in, the package's contract applies to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from resnetkit.data.contract import InputContract
+from resnetkit.data.folder import EXTENSIONS
+from resnetkit.data.transforms import UnreadableImage, load_contract_image
+from resnetkit.export.package import ModelPackage, load_package
+from resnetkit.runtime import pick_device
+from resnetkit.types import UserError
+
+ImageInput = str | Path | bytes | np.ndarray | Image.Image
+TOP = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the network sees in one image; `top` has the likeliest labels, at most five."""
+
+    name: str
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An image that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+class Predictor:
+    """A package ready to label images on one device; float32, evaluation mode, no gradients."""
+
+    def __init__(self, package: ModelPackage, device: torch.device) -> None:
+        self.package = package
+        self.device = device
+        package.model.to(device, torch.float32).eval()
+
+    @property
+    def contract(self) -> InputContract:
+        """What the network needs to be shown, and what its outputs mean."""
+        return self.package.contract
+
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 64
+    ) -> list[Prediction]:
+        """Label one image or several, in order.
+
+        An image is a path, encoded bytes, a Pillow image or an array uint8 [H,W] or [H,W,C].
+
+        Raises:
+            UserError: an image cannot be read (`UnreadableImage`) or is of another kind.
+        """
+        alone = isinstance(images, str | Path | bytes | np.ndarray | Image.Image)
+        named = list(_name_images([images] if alone else images))  # type: ignore[list-item]
+        predictions: list[Prediction] = []
+        for found in self._predict_batches(named, batch_size):
+            if isinstance(found, Failure):
+                raise UnreadableImage(found.reason)
+            predictions.append(found)
+        return predictions
+
+    def predict_paths(
+        self, paths: Sequence[Path | str], batch_size: int = 64
+    ) -> list[Prediction | Failure]:
+        """Label files, and in folders every image at any depth, sorted by name.
+
+        A file that cannot be read becomes a `Failure` in its place, and the rest goes on.
+
+        Raises:
+            UserError: there is no such path, or a folder without images.
+        """
+        return list(self._predict_batches(_name_images(find_images(paths)), batch_size))
+
+    def _predict_batches(
+        self, images: Iterable[tuple[str, ImageInput]], batch_size: int
+    ) -> Iterator[Prediction | Failure]:
+        if batch_size < 1:
+            raise UserError(f"batch_size must be 1 or more, got {batch_size}.")
+        named = list(images)
+        with ThreadPoolExecutor() as threads:
+            for start in range(0, len(named), batch_size):
+                batch = named[start : start + batch_size]
+                yield from self._predict_batch(
+                    [name for name, _ in batch], list(threads.map(self._load, batch))
+                )
+
+    def _predict_batch(
+        self, names: Sequence[str], loaded: Sequence[np.ndarray | UnreadableImage]
+    ) -> Iterator[Prediction | Failure]:
+        """Failures keep their place among the predictions."""
+        readable = [image for image in loaded if isinstance(image, np.ndarray)]
+        probabilities = iter(self._probabilities(readable) if readable else ())
+        for name, image in zip(names, loaded, strict=True):
+            if isinstance(image, np.ndarray):
+                yield self._prediction(name, next(probabilities))
+            else:
+                yield Failure(name=name, reason=str(image))
+
+    def _load(self, named: tuple[str, ImageInput]) -> np.ndarray | UnreadableImage:
+        name, image = named
+        try:
+            return load_contract_image(
+                Path(image) if isinstance(image, str) else image, self.contract, name
+            )
+        except UnreadableImage as error:
+            return error
+
+    def _probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities [N,K] float64 of images uint8 [C,H,W]."""
+        batch = torch.from_numpy(np.stack(images)).to(self.device)
+        return self.package.logits(batch).cpu().double().softmax(1).numpy()
+
+    def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")[:TOP]
+        labels = self.contract.class_names
+        top = tuple((labels[index], float(probabilities[index])) for index in order)
+        return Prediction(name=name, label=top[0][0], probability=top[0][1], top=top)
+
+
+def load(package_folder: Path | str, device: str = "auto") -> Predictor:
+    """The predictor of a package folder on "auto", "cpu", "cuda", "cuda:<number>" or "mps".
+
+    Raises:
+        UserError: this is not a sound package, or the machine has no such device.
+    """
+    chosen = pick_device(device)
+    return Predictor(load_package(Path(package_folder)), chosen)
+
+
+def find_images(paths: Sequence[Path | str]) -> list[Path]:
+    """Every file given, and every image in every folder given at any depth, sorted there.
+
+    Raises:
+        UserError: there is no such path, or a folder without images.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += _images_in(path)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: there is no such file or folder; give images or folders.")
+    return found
+
+
+def _images_in(folder: Path) -> list[Path]:
+    images = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not images:
+        raise UserError(
+            f"{folder}: needed image files ({' '.join(sorted(EXTENSIONS))}) in this folder or "
+            "below, found none; give another folder."
+        )
+    return images
+
+
+def _name_images(images: Iterable[Any]) -> Iterator[tuple[str, ImageInput]]:
+    for index, image in enumerate(images):
+        if isinstance(image, str | Path):
+            # File names are bytes: one that is not UTF-8 could not be printed or saved.
+            yield os.fsencode(image).decode("utf-8", "replace"), image
+        elif isinstance(image, bytes | np.ndarray | Image.Image):
+            yield f"image {index}", image
+        else:
+            raise UserError(
+                f"Image {index}: needed a path, bytes, a Pillow image or an array, got "
+                f"{type(image).__name__}."
+            )

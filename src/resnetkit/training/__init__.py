@@ -1,0 +1,1 @@
+"""The training engine: loss and step, the visible loop, exact checkpoints, observers."""

@@ -1,0 +1,41 @@
+"""The few types every layer speaks: a batch of images and a mistake the user can fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class UserError(ValueError):
+    """A mistake the user can fix: says where, what was needed, what came and what to do.
+
+    The command line prints its message without a traceback and exits with 2.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One batch as the loader hands it over; `indices` number the images within their split."""
+
+    images: Tensor  # [N,C,H,W] uint8
+    labels: Tensor  # [N] int64
+    indices: Tensor  # [N] int64
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`, images in channels-last memory order."""
+        images = self.images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return Batch(
+            images=images,
+            labels=self.labels.to(device, non_blocking=True),
+            indices=self.indices.to(device, non_blocking=True),
+        )
+
+
+class CheckFailed(Exception):  # noqa: N818  (it is a verdict, not a malfunction)
+    """A gate or check said no; the command line prints why and exits with 1."""
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The user asked to stop; the command line prints how to continue and exits with 130."""

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from scipy.special import softmax as scipy_softmax
+
+from resnetkit.evaluation.samples import choose_samples, softmax, thumbnail
+
+
+def test_the_surest_mistakes_come_first_then_right_ones_round_the_classes():
+    labels = np.array([0, 0, 1, 1, 2, 2, 0, 1])
+    sureness = np.array([3.0, 1.0, 5.0, 2.0, 2.0, 4.0, 6.0, 1.0])
+    logits = np.zeros((8, 3), np.float32)
+    said = labels.copy()
+    said[[6, 7]] = 2  # the last two are wrong
+    logits[np.arange(8), said] = sureness
+    assert choose_samples(logits, labels, wrong=1, right=4) == [6, 1, 3, 4, 0]
+    assert choose_samples(logits, labels, wrong=5, right=0) == [6, 7]
+    assert sorted(choose_samples(logits, labels)) == list(range(8))
+
+
+def test_softmax_equals_scipy_and_never_overflows():
+    logits = np.array([[1000.0, 0.0, -1000.0], [1.0, 2.0, 3.0]], np.float32)
+    np.testing.assert_allclose(softmax(logits), scipy_softmax(logits.astype(float), axis=1))
+
+
+@pytest.mark.parametrize(
+    ("image", "shape"),
+    [((1, 8, 8), (8, 8)), ((3, 32, 32), (32, 32, 3)), ((3, 200, 100), (96, 48, 3))],
+)
+def test_thumbnails_are_small_and_small_images_stay_as_they_are(image, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, image).astype(np.uint8)
+    small = thumbnail(pixels)
+    assert small.shape == shape
+    if max(shape) < 96:
+        np.testing.assert_array_equal(np.atleast_3d(small), pixels.transpose(1, 2, 0))
