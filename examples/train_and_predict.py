@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import resnetkit
+from resnetkit.data.sources import load_source
 
 run = Path(sys.argv[1])
 experiment = resnetkit.load_recipe("digits")
@@ -17,5 +18,6 @@ test = resnetkit.evaluate(result.package, "digits", split="test")
 print(f"top-1 on {test.metrics.images} unseen digits: {100 * test.metrics.top1:.1f} %")
 
 predictor = resnetkit.load(result.package)
-image = resnetkit.load_source("digits", ("test",)).splits["test"].images[0, 0]
-print(predictor.predict(image)[0])
+digits = load_source("digits", ("test",)).splits["test"].images
+assert digits is not None
+print(predictor.predict(digits[0, 0])[0])

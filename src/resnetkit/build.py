@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from resnetkit.config import flatten, to_dict
 from resnetkit.data.augment import prepare_batch, shrink
 from resnetkit.data.contract import InputContract, normalise
-from resnetkit.data.dataset import TrainingData
+from resnetkit.data.dataset import DataConfig, TrainingData
 from resnetkit.data.draws import Draws
 from resnetkit.data.loader import Loader, LoaderConfig
 from resnetkit.data.sources import Split
@@ -25,7 +27,17 @@ from resnetkit.training.execution import arrange, prepare_network
 from resnetkit.training.plan import count_steps
 from resnetkit.training.state import Progress, TrainingState
 from resnetkit.training.trainer import TrainingTask
-from resnetkit.types import Batch
+from resnetkit.types import Batch, UserError
+
+MOST_WORKERS = 8
+
+
+def with_workers(config: DataConfig) -> DataConfig:
+    """`config` with its worker count decided: one per core we may use, where files are decoded."""
+    if config.workers is not None or config.storage != "files":
+        return config
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return replace(config, workers=min(MOST_WORKERS, cores or 1))
 
 
 def build_loader(
@@ -89,6 +101,15 @@ def build_validation(
         return metrics.loss, metrics.top1
 
     return validate
+
+
+def refuse_choice_without_validation(experiment: Experiment, data: TrainingData) -> None:
+    """UserError when the settings ask for the best weights and nothing can tell which they are."""
+    if data.validation is None and experiment.training.keep == "best":
+        raise UserError(
+            f"training.keep best needs validation images, and {experiment.data.source} was left "
+            "none: raise data.validation_fraction, or set --training.keep last"
+        )
 
 
 def build_state(experiment: Experiment, model: nn.Module, batches: Loader) -> TrainingState:

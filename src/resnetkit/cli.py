@@ -5,7 +5,7 @@ Exit codes: 0 success, 1 a check or gate said no, 2 the user's mistake, 130 stop
 
 from __future__ import annotations
 
-import difflib
+import errno
 import json
 import re
 import sys
@@ -18,7 +18,9 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from safetensors import SafetensorError
 
+from resnetkit.config import suggest
 from resnetkit.types import CheckFailed, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -57,8 +59,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         fail(f"{error}. Continue with the same command and --resume", 130)
     except KeyboardInterrupt:
         fail("stopped", 130)
+    except (OSError, SafetensorError) as error:
+        fail(describe_system_error(error), 2)
     if as_json:
         print(json.dumps(result, allow_nan=False))
+    if result.get("failures"):
+        fail(f"{result['failures']} image(s) could not be read, see above", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +173,8 @@ def run_predict(arguments: list[str], as_json: bool) -> Result:
     )
 
     asked = parse(PredictArguments, "predict", arguments)
+    if not asked.images:
+        raise UserError("predict: needs images after the package: files, or folders of them")
     if asked.out is not None:
         check_format(asked.out)
     outcomes = predict(
@@ -177,7 +185,8 @@ def run_predict(arguments: list[str], as_json: bool) -> Result:
         show([f"{len(outcomes):,} predictions in {asked.out}"], as_json)
     elif not as_json:
         show_predictions(Console(), outcomes)
-    return {"predictions": [as_record(outcome) for outcome in outcomes]}
+    records = [as_record(outcome) for outcome in outcomes]
+    return {"predictions": records, "failures": sum("error" in record for record in records)}
 
 
 def run_models(arguments: list[str], as_json: bool) -> Result:
@@ -227,9 +236,8 @@ STDERR = Console(stderr=True)
 def find_command(name: str) -> Callable[[list[str], bool], Result]:
     """The function of a command; UserError with the nearest name when unknown."""
     if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise UserError(f"unknown command {name!r}{hint}. Known: {', '.join(COMMANDS)}")
+        hint = suggest(name, COMMANDS) or "."
+        raise UserError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
     return COMMANDS[name]
 
 
@@ -241,7 +249,7 @@ def parse(
         kind,
         prog=f"resnetkit {command}",
         args=arguments,
-        default=tyro.MISSING if default is None else default,
+        default=tyro.MISSING_NONPROP if default is None else default,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
 
@@ -266,6 +274,21 @@ def show(lines: list[str], as_json: bool) -> None:
     """Lines for a person: on stdout, or on stderr where stdout belongs to JSON."""
     for line in lines:
         print(line, file=sys.stderr if as_json else sys.stdout)
+
+
+def describe_system_error(error: OSError | SafetensorError) -> str:
+    """What the system refused, where, and what to do."""
+    text, number = str(error), None
+    if isinstance(error, OSError):
+        number = error.errno
+        text = text if error.filename is None else f"{error.filename}: {error.strerror}"
+    # safetensors gives the system's error number only in its text.
+    if number == errno.ENOSPC or f"os error {errno.ENOSPC}" in text:
+        return (
+            f"{text}. The disk is full; what was complete before is still there. "
+            "Free some space, then repeat the command (train: with --resume)"
+        )
+    return f"{text}. Check the path, its permissions and the disk"
 
 
 def fail(message: str, code: int) -> NoReturn:

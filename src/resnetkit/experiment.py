@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,16 @@ from resnetkit.types import UserError
 CONFIG_FILE = "config.yaml"
 # Settings that change neither weights nor figures may differ when a run is resumed.
 FREE_ON_RESUME = {"data.workers", "training.checkpoint_seconds"}
+# Settings that training decides itself where they are left open (None or "auto").
+DECIDED = {
+    "data.image_size",
+    "data.resize",
+    "data.color_mode",
+    "data.storage",
+    "execution.precision",
+    "execution.memory_order",
+    "execution.compile",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +64,9 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
 
     Raises UserError when `out` holds a run that was not asked for, or files that are not a run's.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: this is a file; give a folder for the run")
-    if not out.exists() or not any(out.iterdir()):
+    refuse_unwritable(out)
+    # Hidden files are nobody's, or the leftover of a run killed before its first file was whole.
+    if not out.exists() or all(path.name.startswith(".") for path in out.iterdir()):
         return None
     config = out / CONFIG_FILE
     if not config.exists():
@@ -67,7 +78,24 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
         )
     saved = from_yaml(Experiment, config.read_text(encoding="utf-8"), str(config))
     refuse_other_settings(saved, asked, out)
-    return saved
+    return replace(
+        saved,
+        data=replace(saved.data, workers=asked.data.workers),
+        training=replace(saved.training, checkpoint_seconds=asked.training.checkpoint_seconds),
+    )
+
+
+def refuse_unwritable(out: Path) -> None:
+    """UserError unless `out` is, or can become, a folder that may be written."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: this is a file; give a folder for the run")
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--out {out}: {nearest} is a file; give a folder in another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(
+            f"--out {out}: no permission to write in {nearest}; give another folder or change that"
+        )
 
 
 def refuse_other_settings(saved: Experiment, asked: Experiment, out: Path) -> None:
@@ -76,10 +104,13 @@ def refuse_other_settings(saved: Experiment, asked: Experiment, out: Path) -> No
     different = [
         f"{key}: the run has {was[key]!r}, now asked {now[key]!r}"
         for key in was
-        if now[key] not in (was[key], None, "auto") and key not in FREE_ON_RESUME
+        if now[key] != was[key]
+        and key not in FREE_ON_RESUME
+        and not (key in DECIDED and now[key] in (None, "auto"))
     ]
     if saved.training.time_budget_minutes is not None:  # its length was shortened to fit
-        different = [line for line in different if not line.startswith("training.epochs")]
+        length = ("training.epochs:", "training.steps:")
+        different = [line for line in different if not line.startswith(length)]
     if different:
         listed = "\n  ".join(different)
         raise UserError(

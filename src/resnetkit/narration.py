@@ -44,17 +44,15 @@ def announce(
 ) -> None:
     """Say what the run will do before it does it; `steps` are those of one epoch."""
     contract, execution = data.contract, experiment.execution
-    held_out = (
-        "none held out" if data.validation is None else f"{len(data.validation):,} to validate"
-    )
+    held_out = "none" if data.validation is None else f"{len(data.validation):,}"
     unseen = "" if data.test_images is None else f", {data.test_images:,} kept unseen for testing"
     total = count_steps(experiment.training, steps)
     compiled = ", compiled" if execution.compile == "yes" else ""
     lines = [
         f"Recipe   {experiment.recipe}: {experiment.model.name}, "
         f"{count_parameters(model):,} parameters ({find_entry(experiment.model.name).paper})",
-        f"Data     {experiment.data.source}: {len(data.train):,} images to train, {held_out}{unseen}; "
-        f"{contract.num_classes} classes",
+        f"Data     {experiment.data.source}: {contract.num_classes} classes, {len(data.train):,} "
+        f"images to train, {held_out} to validate{unseen}",
         f"Input    {contract.color_mode} {contract.crop[0]}x{contract.crop[1]}, "
         f"decoded {'once into memory' if experiment.data.storage == 'memory' else 'by workers'}",
         f"Training {total:,} steps of {experiment.data.batch_size} images "
@@ -64,11 +62,11 @@ def announce(
         f"{execution.precision}, {execution.memory_order}{compiled}",
     ]
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if data.skipped:
         console.print(f"Skipped  {len(data.skipped)} unreadable image(s):", highlight=False)
         for message in data.skipped:
-            console.print(f"  {message}", highlight=False, markup=False)
+            console.print(f"  {message}", highlight=False, markup=False, soft_wrap=True)
 
 
 def describe_provenance(

@@ -22,6 +22,8 @@ from resnetkit.build import (
     build_state,
     build_task,
     identify,
+    refuse_choice_without_validation,
+    with_workers,
 )
 from resnetkit.config import from_dict, to_yaml
 from resnetkit.data.contract import InputContract
@@ -31,7 +33,7 @@ from resnetkit.data.sources import Split
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.evaluation.metrics import Metrics, compute_metrics
 from resnetkit.evaluation.report import write_report
-from resnetkit.experiment import CONFIG_FILE, Experiment, load_run
+from resnetkit.experiment import CONFIG_FILE, Experiment, load_run, refuse_unwritable
 from resnetkit.export.package import ModelPackage, golden_outputs, load_package, save_package
 from resnetkit.jsonl import keep_records, load_records
 from resnetkit.models.zoo import build_model, find_entry, resolve_model
@@ -91,14 +93,13 @@ def train(
     own_size = find_entry(experiment.model.name).image_size
     with ReadingBar(console) as bar:
         data = load_training_data(experiment.data, own_size, bar)
-    experiment = replace(experiment, data=data.config)
+    experiment = replace(experiment, data=with_workers(data.config))
+    refuse_choice_without_validation(experiment, data)
     model = build_network(experiment, data)
     batches = build_loader(experiment, data.train, data.contract, shuffle=True)
     if saved is None:
         experiment = settle(experiment, data, model, batches, console)
     announce(console, experiment, data, model, batches.steps_per_epoch)
-    out.mkdir(parents=True, exist_ok=True)
-    write_file_atomically(out / CONFIG_FILE, to_yaml(experiment))
     state = run_training(experiment, data, model, batches, (out, console))
     return keep_result(experiment, data, state, out)
 
@@ -118,8 +119,12 @@ def evaluate(
     images that cannot be read.
     """
     package = load_package(package_folder)
+    if out is not None:
+        refuse_unwritable(out)
     experiment = from_dict(Experiment, package.provenance["experiment"], str(package_folder))
-    experiment = replace(experiment, data=replace(experiment.data, source=source))
+    # The worker count is the training machine's; this one has its own.
+    data = with_workers(replace(experiment.data, source=source, workers=None))
+    experiment = replace(experiment, data=data)
     with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
         images = load_evaluation_split(experiment.data, split, package.contract, bar)
     model = package.model.to(pick_device(device))
@@ -185,6 +190,7 @@ def run_training(
     state = build_state(experiment, model, batches)
     if load_checkpoint(out / "checkpoints", state, identify(experiment, data)):
         console.print(f"Resuming at step {state.progress.step} of {state.progress.total_steps}.")
+    write_file_atomically(out / CONFIG_FILE, to_yaml(experiment))
     step, every = state.progress.step, experiment.training.log_every_steps
     keep_records(out / "metrics.jsonl", lambda record: record["step"] <= step)
     with (

@@ -47,7 +47,10 @@ def test_a_table_without_splits(folder, encoding):
 
 def test_splits_and_absolute_paths(folder):
     absolute = folder / "sub/b.png"
-    text = f"split,label,path\nTrain,x,a.png\nvalidation,y,{absolute}\ntest,x,gone.png\ntrain,y,猫.png\n"
+    text = (
+        f"split,label,path\nTrain,x,a.png\nvalidation,y,{absolute}\n"
+        "test,x,gone.png\ntrain,y,猫.png\n"
+    )
     source = load_source(write(folder, text), ["train", "val"])
     assert source.present == ("train", "val", "test")
     assert source.splits["val"].labels.tolist() == [1]

@@ -69,5 +69,5 @@ def test_nothing_is_run(protocol, capsys):
     ],
 )
 def test_anything_else_is_refused(content):
-    with pytest.raises(UserError, match="x: not a CIFAR batch as published .*binary version"):
+    with pytest.raises(UserError, match=r"x: not a CIFAR batch as published .*binary version"):
         load_batch(content, "x")

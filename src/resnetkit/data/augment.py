@@ -7,6 +7,7 @@ normalised afterwards; what a crop or a hole leaves empty is then zero, the mean
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +61,18 @@ class AugmentConfig:
                 "augment.randaugment_magnitude must be between 0 and 30, "
                 f"got {self.randaugment_magnitude}"
             )
+        for name in ("randaugment_operations", "early_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"augment.{name} must be 1 or more, got {value}")
+        for name, default in (("randaugment_operations", 2), ("randaugment_magnitude", 9)):
+            if self.policy != "randaugment" and getattr(self, name) != default:
+                raise UserError(
+                    f"augment.{name} has no effect with augment.policy {self.policy}: "
+                    "leave it out, or set augment.policy to randaugment"
+                )
+        if self.early_share is not None and not 0 < self.early_share <= 1:
+            raise UserError(f"augment.early_share must be in (0, 1], got {self.early_share}")
         if (self.early_size is None) != (self.early_share is None):
             raise UserError(
                 "augment.early_size and augment.early_share only act together: give both"
@@ -135,21 +148,22 @@ def cut_hole(images: Tensor, draws: Draws, side: int) -> Tensor:
     inside_y = _inside(centre[:, 0], height, side)  # [N,H]
     inside_x = _inside(centre[:, 1], width, side)  # [N,W]
     hole = inside_y[:, None, :, None] & inside_x[:, None, None, :]
-    return images.masked_fill(hole, 0.0)
+    return torch.where(hole, 0.0, images)  # masked_fill would lose the memory order
 
 
 def random_resized_crop(images: Tensor, draws: Draws, scale: tuple[float, float]) -> Tensor:
     """Crop a random area and aspect ratio, resize back (Szegedy et al. 2014, section 6).
 
-    Aspect ratios lie between 3/4 and 4/3, log-uniformly. Resampling is bilinear.
+    Aspect ratios in pixels lie between 3/4 and 4/3, log-uniformly. Resampling is bilinear.
     """
     draw = draws.uniform("resized_crop", 4)
     height, width = images.shape[-2:]
     area = scale[0] + (scale[1] - scale[0]) * draw[:, 0]
-    # Width over height in shares of the image's own; only ratios whose crop lies inside are drawn.
-    skew, bound = math.log(height / width), math.log(4 / 3)
-    low = (skew - bound) * torch.ones_like(area).maximum(area.log() / (skew - bound))
-    high = area
+    # Log of width over height, both as shares of the image's. Crops that would not fit are never
+    # drawn, which a batch can do without rejecting and drawing again.
+    square, bound, room = math.log(height / width), math.log(4 / 3), -area.log()
+    low = (-room).clamp(min=square - bound).minimum(room)
+    high = room.clamp(max=square + bound).maximum(-room)
     ratio = torch.exp(low + (high - low) * draw[:, 1])
     crop_height = (area / ratio).sqrt().clamp(max=1.0)  # shares of the image's height and width
     crop_width = (area * ratio).sqrt().clamp(max=1.0)
@@ -178,7 +192,7 @@ def jitter_color(images: Tensor, draws: Draws, strength: float) -> Tensor:
 
 
 def to_grey(pixels: Tensor) -> Tensor:
-    """Luma of ITU-R BT.601, the weights Pillow and torchvision use: [N,1,H,W]."""
+    """Luma of ITU-R BT.601: [N,1,H,W]."""
     if pixels.shape[1] == 1:
         return pixels
     weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -212,14 +226,14 @@ def mix_batch(
 
 
 def _inside(centre: Tensor, length: int, side: int) -> Tensor:
-    """Which positions [N, length] lie within `side` pixels around the centre (a share of length)."""
+    """Which positions [N,length] lie within `side` pixels around `centre`, a share of length."""
     start = (centre * length).floor() - side // 2
     position = torch.arange(length, device=centre.device)[None, :]
     return (position >= start[:, None]) & (position < start[:, None] + side)
 
 
 def _box(centre: float, length: int, share: float) -> tuple[int, int]:
-    """Start and end of CutMix's box along one side: sqrt(1 - share) of it, clipped at the border."""
+    """Start and end of CutMix's box along a side: sqrt(1 - share) of it, clipped at the border."""
     half = length * (1 - share) ** 0.5 / 2
     middle = centre * length
     return max(0, round(middle - half)), min(length, round(middle + half))

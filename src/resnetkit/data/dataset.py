@@ -1,4 +1,4 @@
-"""From a source to splits that are ready for training, and the input contract that goes with them."""
+"""From a source to splits that are ready for training, and the input contract they share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class DataConfig:
     """Mean and deviation of the training images per channel; the mean of every pixel (He et al.
     2015, section 4.2); or ImageNet's."""
     storage: Literal["auto", "memory", "files"] = "auto"
-    """memory: decoded once; files: decoded by workers; auto: memory for small images of one size."""
+    """memory: decoded once; files: decoded by workers; auto: memory for small equal images."""
     batch_size: int = 128
     """Images per optimizer step."""
     workers: int | None = None
@@ -98,8 +98,7 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
     skipped += also_skipped
     if skipped and not config.skip_unreadable:
         raise UserError(_unreadable_message(skipped))
-    if not len(train):
-        raise UserError(f"{config.source}: no readable training image is left")
+    refuse_lost_classes(train, source)
     contract = with_statistics(contract, config.normalization, train)
     digests = [split.digest() for split in (train, validation)]
     return TrainingData(
@@ -149,6 +148,17 @@ def _cut(config: DataConfig, name: str) -> tuple[Source, Split]:
         f"{config.source}: there is no {name} split; the source has {', '.join(present)}. "
         "Choose another with --split, or --split all"
     )
+
+
+def refuse_lost_classes(train: Split, source: Source) -> None:
+    """UserError when a class has no training image, for instance because none could be read."""
+    counts = np.bincount(train.labels, minlength=len(source.class_names))
+    lost = [name for name, count in zip(source.class_names, counts, strict=True) if not count]
+    if lost:
+        raise UserError(
+            f"{source.location}: no readable training image of class {', '.join(lost)}; every "
+            "class needs at least one. Add images, or remove the class"
+        )
 
 
 def hold_out(source: Source, config: DataConfig) -> dict[str, Split]:
@@ -227,6 +237,14 @@ def _resolve(config: DataConfig, train: Split, network_size: int) -> DataConfig:
             f"data.storage files has no effect for {config.source}: it holds decoded arrays, "
             "which are kept in memory. Leave it out"
         )
+    storage = config.storage
+    if storage == "auto":
+        storage = "memory" if in_memory else "files"
+    if storage == "memory" and config.workers:
+        raise UserError(
+            f"data.workers {config.workers} has no effect: the images of {config.source} are "
+            "decoded once into memory. Leave it out, or set data.storage files"
+        )
     resize = config.resize
     if resize is None:  # small images are seen whole; photographs by the usual 256 : 224
         resize = image_size if small else round(image_size * 256 / 224)
@@ -235,9 +253,7 @@ def _resolve(config: DataConfig, train: Split, network_size: int) -> DataConfig:
         image_size=image_size,
         resize=resize,
         color_mode=("L" if grey else "RGB") if config.color_mode == "auto" else config.color_mode,
-        storage=("memory" if in_memory else "files")
-        if config.storage == "auto"
-        else config.storage,
+        storage=storage,
     )
 
 

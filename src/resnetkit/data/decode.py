@@ -55,10 +55,10 @@ def image_header(encoded: bytes | Path, name: str) -> tuple[int, int, str]:
     """(height, width, Pillow mode) once upright, from the header; raises as `decode_image` does."""
     with _reasons(name), _pillow_warnings(), _stream(encoded) as stream:
         image = Image.open(stream, formats=FORMATS)
-        # A PNG without EXIF in its header would be decoded to look for it behind the pixels, and
-        # Pillow gives a TIFF's size upright already.
-        told = "exif" in image.info or image.format not in ("PNG", "TIFF")
-        swapped = told and image.format != "TIFF" and orientation(image) >= 5
+        # Pillow gives a TIFF's size upright already, and would decode a PNG without EXIF in its
+        # header to look for it behind the pixels.
+        turned = "exif" in image.info or image.format not in ("PNG", "TIFF")
+        swapped = turned and orientation(image) >= 5
         width, height = reversed(image.size) if swapped else image.size
         return height, width, image.mode
 

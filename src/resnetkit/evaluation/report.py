@@ -134,8 +134,7 @@ def _curves(records: Sequence[Record]) -> str:
 
 def _epoch_charts(records: Sequence[Record]) -> list[str]:
     # Epochs are numbered from 1 on the axis: a point stands for the end of its epoch.
-    shift = 1 if records[0]["epoch"] == 0 else 0
-    epochs = [record["epoch"] + shift for record in records]
+    epochs = [record["epoch"] + 1 for record in records]
 
     def line(label: str, style: str, key: str, factor: float = 1.0) -> Line:
         values = [record[key] * factor for record in records]

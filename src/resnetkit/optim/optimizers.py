@@ -77,7 +77,9 @@ def match_memory_order(optimizer: torch.optim.Optimizer) -> None:
     """
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
-            if value is not None and value.shape == parameter.shape:
+            if value is None or value.shape != parameter.shape:
+                continue
+            if value.stride() != parameter.stride():
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 

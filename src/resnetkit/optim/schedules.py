@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step, so a resumed run needs no scheduler state."""
+"""Learning-rate schedules as pure functions of the step: a resumed run needs no state of theirs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def learning_rate_factor(config: ScheduleConfig, step: int, total_steps: int) ->
     if step < warmup_steps:
         if config.warmup_curve == "flat":
             return config.warmup_from
-        return config.warmup_from + (1 - config.warmup_from) * (step + 1) / warmup_steps
+        return 1 - (1 - config.warmup_from) * (warmup_steps - step - 1) / warmup_steps
     return SCHEDULES[config.name](config, step, (warmup_steps, total_steps))
 
 

@@ -38,7 +38,6 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
 def load_recipe(name: str) -> Experiment:
     """The experiment of a recipe by name; UserError with the nearest name when unknown."""
     if name not in RECIPES:
-        raise UserError(
-            f"unknown recipe {name!r}{suggest(name, RECIPES)}. Known: {', '.join(RECIPES)}"
-        )
+        hint = suggest(name, RECIPES) or "."
+        raise UserError(f"unknown recipe {name!r}{hint} Known: {', '.join(RECIPES)}")
     return replace(RECIPES[name](), recipe=name)

@@ -1,4 +1,4 @@
-"""CIFAR-10: the paper's recipe for its CIFAR family, a fast one, and the ResNet-18 everyone uses."""
+"""CIFAR-10: the paper's recipe for its family, a fast one, and the ResNet-18 everyone uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that continue a run bit for bit: complete, committed atomically, two generations kept."""
+"""Checkpoints that continue a run bit for bit: complete, committed atomically, two of them kept."""
 
 from __future__ import annotations
 

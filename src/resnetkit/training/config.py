@@ -49,15 +49,18 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"training.{name} must be above 0, got {value}")
-        for name in ("micro_batches", "validate_every_epochs", "log_every_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"training.{name} must be 1 or more, got {getattr(self, name)}")
+        counts = ("micro_batches", "validate_every_epochs", "log_every_steps")
+        for name in (*counts, "early_stopping_patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"training.{name} must be 1 or more, got {value}")
+        for name in ("seed", "checkpoint_seconds"):
+            if getattr(self, name) < 0:
+                raise UserError(f"training.{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("label_smoothing", "ema_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"training.{name} must be in [0, 1), got {value}")
-        if self.seed < 0:
-            raise UserError(f"training.seed must be 0 or more, got {self.seed}")
         if self.early_stopping_patience is not None and self.keep == "last":
             raise UserError(
                 "training.early_stopping_patience needs training.keep best: "

@@ -8,6 +8,8 @@ is resumed, because another choice would give other bits.
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,6 +19,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from resnetkit.types import UserError
 
 COMPILE_PAYS_AFTER_SECONDS = 180.0  # compiling takes 15 to 60 s on two cores
 TIMED_STEPS = 4
@@ -69,12 +73,22 @@ def choose_execution(
     ]
     measured.sort(key=lambda measurement: measurement.seconds)
     best = measured[0]
-    if config.compile == "auto" and best.seconds * total_steps > COMPILE_PAYS_AFTER_SECONDS:
+    pays = best.seconds * total_steps > COMPILE_PAYS_AFTER_SECONDS
+    if config.compile == "auto" and pays and can_compile():
         for precision in precisions:
             choice = replace(best.choice, precision=precision, compile="yes")
-            measured.append(_measure(model, choice, images, classes))
+            try:
+                measured.append(_measure(model, choice, images, classes))
+            except RuntimeError:  # no Python headers, no memory to spare: then without
+                break
         measured.sort(key=lambda measurement: measurement.seconds)
     return measured
+
+
+def can_compile() -> bool:
+    """Whether torch.compile finds the compiler it needs for the CPU."""
+    names = (os.environ.get("CXX", "g++"), "g++", "c++", "clang++")
+    return any(shutil.which(name) for name in names)
 
 
 def is_open(config: ExecutionConfig) -> bool:
@@ -84,6 +98,12 @@ def is_open(config: ExecutionConfig) -> bool:
 
 def prepare_network(model: nn.Module, execution: ExecutionConfig) -> Callable[[Tensor], Tensor]:
     """The forward function of `model` as `execution` says; the model's weights stay its own."""
+    if execution.compile == "yes" and not can_compile():
+        raise UserError(
+            "execution.compile yes: torch.compile needs a C++ compiler, and none was found (g++, "
+            "c++ or clang++). Install one, for instance with `apt-get install g++`, or set "
+            "--execution.compile no: slower, equal up to rounding"
+        )
     if execution.memory_order == "channels_last":
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return torch.compile(model, dynamic=False) if execution.compile == "yes" else model

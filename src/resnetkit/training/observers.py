@@ -1,4 +1,4 @@
-"""Observers of a run: lines of metrics.jsonl, TensorBoard, and the progress bar. They never steer."""
+"""Observers of a run: metrics.jsonl, TensorBoard and the progress bar. They never steer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from resnetkit.jsonl import append_record
 from resnetkit.training.trainer import Observer, StepReport, ValidationReport
+
+SECONDS_A_LINE = 60.0  # between lines where there is no terminal to draw a bar on
 
 
 def write_metrics(path: Path, every: int) -> Observer:
@@ -64,7 +66,7 @@ def validation_record(report: ValidationReport) -> dict[str, Any]:
 
 @contextmanager
 def write_tensorboard(folder: Path, every: int, first_step: int) -> Iterator[Observer]:
-    """An observer that writes TensorBoard events; what a killed run wrote past `first_step` goes."""
+    """An observer that writes TensorBoard events, without what was written past `first_step`."""
     from torch.utils.tensorboard.writer import SummaryWriter
 
     writer = SummaryWriter(str(folder), purge_step=first_step + 1)
@@ -99,6 +101,7 @@ class ReadingBar:
         self._bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done of `what`."""
         if (what, total) not in self._tasks:
             self._tasks[what, total] = self._bar.add_task(what, total=total)
         self._bar.update(self._tasks[what, total], completed=done)
@@ -123,6 +126,7 @@ class ProgressBar:
             "training", total=total_steps, completed=first_step, speed="-", judged=""
         )
         self._window: deque[tuple[float, int]] = deque(maxlen=50)
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -132,6 +136,7 @@ class ProgressBar:
         self._bar.stop()
 
     def __call__(self, report: StepReport | ValidationReport) -> None:
+        """Show what a step or a validation reports."""
         if isinstance(report, ValidationReport):
             self._window.clear()  # validation is no part of the training speed
             judged = f"validation {100 * report.top1:.2f} %"
@@ -141,18 +146,18 @@ class ProgressBar:
                 f"train loss {report.train_loss:.4f}  validation loss {report.loss:.4f}  "
                 f"top-1 {100 * report.top1:.2f} %{'  best' if report.improved else ''}",
                 highlight=False,
+                soft_wrap=True,
             )
             return
         self._window.append((time.monotonic(), report.images))
         seconds = self._window[-1][0] - self._window[0][0]
         images = sum(count for _, count in list(self._window)[1:])
         speed = f"{images / seconds:,.0f}" if seconds else "-"
-        self._bar.update(
-            self._task,
-            completed=report.step,
-            speed=speed,
-            description=f"epoch {report.epoch + 1}",
-        )
+        epoch = f"epoch {report.epoch + 1}"
+        self._bar.update(self._task, completed=report.step, speed=speed, description=epoch)
+        if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_A_LINE:
+            self._last_line = time.monotonic()
+            self._console.print(f"{epoch}  step {report.step}  {speed} images/s", soft_wrap=True)
 
 
 def finite_or_none(value: float) -> float | None:

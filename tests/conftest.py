@@ -1,0 +1,105 @@
+"""Fixtures that several test files share: tiny pictures, tiny experiments, one trained package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resnetkit.experiment import Experiment
+from resnetkit.pipeline import TrainingResult, train
+from resnetkit.recipes import load_recipe
+
+COLORS = {"blue": (40, 60, 210), "green": (50, 190, 70), "red": (220, 60, 40)}
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small are faster on one thread, and two test runs do not fight for cores."""
+    with _single_threaded():
+        yield
+
+
+@pytest.fixture(scope="session")
+def draw_pictures() -> Callable[..., Path]:
+    """Writes a folder of pictures, one class per colour, the same every time."""
+    return _draw_pictures
+
+
+@pytest.fixture(scope="session")
+def change() -> Callable[[Experiment, Mapping[str, Any]], Experiment]:
+    """A variant of an experiment: change(experiment, {"training.epochs": 2})."""
+    return _change
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Experiment]:
+    """tiny(source, {setting: value}): an experiment on 12-pixel pictures that takes a second."""
+    return _tiny
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 3 classes with 12 pictures each; not to be changed."""
+    return _draw_pictures(tmp_path_factory.mktemp("source") / "pictures")
+
+
+@pytest.fixture(scope="session")
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """A finished tiny run on `pictures`; not to be changed."""
+    with _single_threaded():
+        return train(_tiny(pictures), tmp_path_factory.mktemp("trained") / "run")
+
+
+def _draw_pictures(
+    folder: Path, *, count: int = 12, size: int = 12, ending: str = "png", mode: str = "RGB"
+) -> Path:
+    generator = np.random.default_rng(0)
+    for name, color in COLORS.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            height, width = size, size + (number % 3 if size > 100 else 0)
+            noise = generator.normal(0, 25, (height, width, 3))
+            pixels = np.clip(np.array(color) + noise, 0, 255).astype(np.uint8)
+            picture = Image.fromarray(pixels).convert(mode)
+            picture.save(folder / name / f"{number:02d}.{ending}")
+    return folder
+
+
+def _tiny(source: Path | str, changes: Mapping[str, Any] | None = None) -> Experiment:
+    settings = {
+        "data.source": str(source),
+        "data.image_size": 12,
+        "data.batch_size": 8,
+        "optimizer.learning_rate": 0.02,
+        "training.epochs": 5,
+        "training.ema_decay": 0.5,
+        "training.log_every_steps": 2,
+    }
+    return _change(load_recipe("digits"), settings | dict(changes or {}))
+
+
+def _change(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        part, setting = key.split(".")
+        parts.setdefault(part, {})[setting] = value
+    changed = {part: replace(getattr(experiment, part), **new) for part, new in parts.items()}
+    return replace(experiment, **changed)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
