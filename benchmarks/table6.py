@@ -29,15 +29,24 @@ def run(depth: int, seed: int, data: str, folder: Path) -> tuple[int, float, flo
     out = folder / f"resnet{depth}-seed{seed}"
     if not (out / "package").exists():
         resnetkit(
-            "train", f"cifar10-resnet{depth}", "--data", data, "--out", str(out), "--resume",
-            "--training.seed", str(seed),
+            "train",
+            f"cifar10-resnet{depth}",
+            "--data",
+            data,
+            "--out",
+            str(out),
+            "--resume",
+            "--training.seed",
+            str(seed),
         )
     test = resnetkit("evaluate", str(out / "package"), "--data", data)
     lines = (out / "metrics.jsonl").read_text().splitlines()
     speeds = [json.loads(line).get("images_per_second") for line in lines]
     speed = statistics.median(value for value in speeds if value is not None)
     error = 100 * (1 - float(str(test["top1"])))
-    print(f"ResNet-{depth} seed {seed}: test error {error:.2f} %, {speed:,.0f} images/s", flush=True)
+    print(
+        f"ResNet-{depth} seed {seed}: test error {error:.2f} %, {speed:,.0f} images/s", flush=True
+    )
     return depth, error, speed
 
 

@@ -353,7 +353,7 @@ def test_keep_best_and_keep_last(pictures, tiny, tmp_path):
 
 
 def test_without_validation_images_the_last_weights_are_kept(pictures, tiny, tmp_path):
-    changes = {"data.validation_fraction": 0.0, "training.epochs": 2}
+    changes = {"data.validation_fraction": 0.0, "training.epochs": 2, "training.keep": "last"}
     result = pipeline.train(tiny(pictures, changes), tmp_path / "run")
     assert result.validation is None
     records = load_records(tmp_path / "run" / "metrics.jsonl")
@@ -362,6 +362,12 @@ def test_without_validation_images_the_last_weights_are_kept(pictures, tiny, tmp
     assert package.metrics == {}
     assert package.provenance["data"]["images"] == {"train": 33, "test": 3}
     assert pipeline.evaluate(result.package, str(pictures)).metrics.images == 3
+
+
+def test_the_best_weights_cannot_be_kept_without_validation_images(pictures, tiny, tmp_path):
+    with pytest.raises(UserError, match="needs validation images"):
+        pipeline.train(tiny(pictures, {"data.validation_fraction": 0.0}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_grey_folder_trains_a_grey_network(draw_pictures, tiny, tmp_path):

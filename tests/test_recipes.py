@@ -12,7 +12,7 @@ from resnetkit.data.augment import AugmentConfig
 from resnetkit.data.dataset import DataConfig
 from resnetkit.experiment import Experiment
 from resnetkit.models.counting import count_parameters
-from resnetkit.models.zoo import MODELS, build_model, resolve_model
+from resnetkit.models.zoo import MODELS, ModelConfig, build_model, resolve_model
 from resnetkit.optim.optimizers import OptimizerConfig
 from resnetkit.optim.schedules import ScheduleConfig, learning_rate_factor
 from resnetkit.recipes import RECIPES, load_recipe
@@ -22,6 +22,7 @@ from resnetkit.training.plan import count_steps
 from resnetkit.types import UserError
 
 CONFIGS = (
+    ModelConfig,
     DataConfig,
     AugmentConfig,
     OptimizerConfig,

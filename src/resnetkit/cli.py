@@ -9,6 +9,7 @@ import errno
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    warnings.showwarning = lambda message, *_: print(f"resnetkit: note: {message}", file=sys.stderr)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(USAGE, end="")

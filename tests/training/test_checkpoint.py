@@ -232,3 +232,14 @@ def test_loading_does_not_share_memory_between_weights_and_average(tmp_path):
     kept = {key: value.clone() for key, value in restored.best_weights.items()}
     advance(SGD, restored, 1)
     assert all(torch.equal(restored.best_weights[key], value) for key, value in kept.items())
+
+
+def test_another_thread_count_is_warned_of(tmp_path):
+    save_checkpoint(tmp_path, trained(), IDENTITY)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.warns(UserWarning, match=rf"threads {before} \(now {before + 1}\).*bits"):
+            assert load_checkpoint(tmp_path, trained(seed=1), IDENTITY)
+    finally:
+        torch.set_num_threads(before)

@@ -43,15 +43,25 @@ class ModelConfig:
     """A network by name, and what to change about it; None leaves it as the zoo has it."""
 
     name: str
+    """A network's name, see `resnetkit models`."""
     stem: Stem | None = None
+    """imagenet (7x7, stride 2, pooling), deep (three 3x3) or cifar (one 3x3, for small images)."""
     norm: Norm | None = None
+    """Normalisation: batch or group."""
     activation: Activation | None = None
+    """Activation function."""
     shortcut: Shortcut | None = None
+    """A (zero-padded), B (projection where the shape changes), D (average pooled) or none."""
     zero_init_residual: bool | None = None
-    dropout: float | None = None  # before the classifier
-    block_dropout: float | None = None  # between the convolutions of basic blocks
-    stochastic_depth: float | None = None  # rate of the last block
+    """Whether every block starts as the identity."""
+    dropout: float | None = None
+    """Rate before the classifier."""
+    block_dropout: float | None = None
+    """Rate between the convolutions of basic blocks."""
+    stochastic_depth: float | None = None
+    """Rate at which the last block is skipped; grows linearly from the first."""
     squeeze_excitation: bool | None = None
+    """Whether blocks weigh their channels (SE)."""
 
 
 HE_2015 = "He 2015, arXiv:1512.03385"

@@ -69,6 +69,7 @@ def _write(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None
     text = json.dumps(
         {
             "identity": identity,
+            "machine": _machine(state),
             "progress": asdict(state.progress),
             "average_updates": average.updates if average is not None else 0,
         },
@@ -87,6 +88,7 @@ def _read(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
                 f"{folder}: this checkpoint was made with other {key}: it has {needed!r}, now it "
                 f"would be {came!r}. Resume with the same settings and data, or give another --out"
             )
+    _warn_of_other_bits(folder, saved["machine"], _machine(state))
     device = next(state.model.parameters()).device
     state.model.load_state_dict(load_file(folder / "model.safetensors"))
     _load_optimizer(state.optimizer, load_file(folder / "optimizer.safetensors"))
@@ -98,6 +100,29 @@ def _read(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
             value.copy_(averaged[key])
         state.average.updates = saved["average_updates"]
     state.progress = Progress(**saved["progress"])
+
+
+def _machine(state: TrainingState) -> dict[str, Any]:
+    """What bits depend on beside settings, data and seed."""
+    device = next(state.model.parameters()).device
+    on_gpu = device.type == "cuda"
+    return {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+    }
+
+
+def _warn_of_other_bits(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Exact resume is promised on one machine kind, build and thread count: say when that ends."""
+    changed = [f"{key} {was[key]} (now {now[key]})" for key in was if was[key] != now[key]]
+    if changed:
+        warnings.warn(
+            f"{folder} was written with {', '.join(changed)}: the run goes on, but its bits will "
+            "not be those of an uninterrupted one",
+            stacklevel=2,
+        )
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
