@@ -1,8 +1,10 @@
-"""The paper's Table 6 beside our runs: python benchmarks/table6.py --data CIFAR10 --depths 20 56 --seeds 0 1.
+"""The paper's Table 6 beside our runs.
 
-Trains `cifar10-resnet<depth>` once per seed, several at a time, evaluates the last weights on the test
-split and prints our errors beside the published one. Call it again to continue where it was stopped:
-every run resumes exactly.
+    python benchmarks/table6.py --data CIFAR10 --depths 20 56 --seeds 0 1
+
+Trains `cifar10-resnet<depth>` once per seed, several at a time, evaluates the last weights on the
+test split and prints our errors beside the published one. Call it again to continue where it was
+stopped: every run resumes exactly.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Both sides train the same network on the same CIFAR-10 images with the same batch size, optimizer
 and augmentation (pad 4 and crop, flip), from reading to update. The plain side is float32, default
 memory order, a DataLoader with two workers and torchvision transforms. Ours is the ordinary engine
-with the execution it chooses on this machine. The sides take turns; the median of the ratios counts.
+with the execution it chooses on this machine. The sides take turns; the median ratio counts.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PlainImages(Dataset):
 
 
 def plain_network(name: str, experiment: Experiment, contract: InputContract) -> nn.Module:
-    """The network of the plain side: torchvision's ResNet-18 with a small stem, or our ResNet-20."""
+    """The plain side's network: torchvision's ResNet-18 with a small stem, or our ResNet-20."""
     if name == "resnet18":
         model = resnet18(num_classes=contract.num_classes)
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
