@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from resnetkit.optim.optimizers import (
-    OPTIMIZERS,
     OptimizerConfig,
     build_optimizer,
     match_memory_order,
@@ -99,7 +98,7 @@ def test_sgd_defaults():
     assert plain.defaults["momentum"] == 0
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["sgd", "adamw"])  # muon's steps do not go by address
 def test_state_follows_the_memory_order_of_its_parameters(name):
     """Fused kernels pair parameter and state by address: other orders give other numbers."""
 

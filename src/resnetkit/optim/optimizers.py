@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from resnetkit.optim.muon import Muon, kernels
 from resnetkit.types import UserError
 
 
@@ -16,16 +17,18 @@ from resnetkit.types import UserError
 class OptimizerConfig:
     """The optimizer and its settings; `None` takes the optimizer's own default."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
-    """sgd (with momentum) or adamw."""
+    name: Literal["sgd", "adamw", "muon"] = "sgd"
+    """sgd (with momentum), adamw, or muon: orthogonal updates of convolutions, sgd for the rest."""
     learning_rate: float = 0.1
     """Peak learning rate."""
     weight_decay: float = 1e-4
     """Weight decay: added to the gradient by sgd, decoupled in adamw."""
     momentum: float | None = None
-    """sgd only; 0.9 by default."""
+    """sgd and muon; 0.9 by default."""
     nesterov: bool | None = None
     """sgd only; off by default."""
+    kernel_rate: float | None = None
+    """muon only: peak rate of convolutions, the relative change a step makes; 0.03 by default."""
     betas: tuple[float, float] | None = None
     """adamw only; 0.9 0.999 by default."""
     decay_norm_and_bias: bool = True
@@ -44,7 +47,13 @@ class OptimizerConfig:
                 "optimizer.nesterov needs momentum: set optimizer.momentum above 0, "
                 "or leave nesterov out"
             )
-        unused = {"sgd": ("betas",), "adamw": ("momentum", "nesterov")}[self.name]
+        if self.kernel_rate is not None and self.kernel_rate <= 0:
+            raise UserError(f"optimizer.kernel_rate must be above 0, got {self.kernel_rate}")
+        unused = {
+            "sgd": ("betas", "kernel_rate"),
+            "adamw": ("momentum", "nesterov", "kernel_rate"),
+            "muon": ("betas", "nesterov"),
+        }[self.name]
         for field in unused:
             if getattr(self, field) is not None:
                 raise UserError(
@@ -55,12 +64,15 @@ class OptimizerConfig:
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer of `config` over the parameters of `model` that require gradients."""
-    return OPTIMIZERS[config.name](parameter_groups(model, config), config)
+    return OPTIMIZERS[config.name](model, config)
 
 
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Parameters split by weight decay; vectors (norms, biases) may go without."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def parameter_groups(
+    model: nn.Module, config: OptimizerConfig, apart: Sequence[Tensor] = ()
+) -> list[dict[str, Any]]:
+    """Parameters, but for those set `apart`, by weight decay; vectors may go without."""
+    left_out = {id(parameter) for parameter in apart}
+    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in left_out]
     if config.decay_norm_and_bias or not config.weight_decay:
         return [{"params": trained, "weight_decay": config.weight_decay}]
     return [
@@ -83,23 +95,42 @@ def match_memory_order(optimizer: torch.optim.Optimizer) -> None:
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _build_sgd(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
-    momentum = 0.9 if config.momentum is None else config.momentum
+def _build_sgd(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        groups,
+        parameter_groups(model, config),
         lr=config.learning_rate,
-        momentum=momentum,
+        momentum=0.9 if config.momentum is None else config.momentum,
         nesterov=bool(config.nesterov),
         fused=True,
     )
 
 
-def _build_adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+def _build_adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     betas = config.betas or (0.9, 0.999)
+    groups = parameter_groups(model, config)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
 
 
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerConfig], torch.optim.Optimizer]] = {
+def _build_muon(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    orthogonal = kernels(model)
+    if not orthogonal:
+        raise UserError(
+            "optimizer.name muon needs convolutions that a norm layer follows, and this network "
+            "has none: choose sgd or adamw"
+        )
+    kernel_rate = 0.03 if config.kernel_rate is None else config.kernel_rate
+    group = {
+        "params": orthogonal,
+        "orthogonal": True,
+        "rate_factor": kernel_rate / config.learning_rate,
+    }
+    groups = [*parameter_groups(model, config, apart=orthogonal), group]
+    momentum = 0.9 if config.momentum is None else config.momentum
+    return Muon(groups, lr=config.learning_rate, momentum=momentum)
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, OptimizerConfig], torch.optim.Optimizer]] = {
     "sgd": _build_sgd,
     "adamw": _build_adamw,
+    "muon": _build_muon,
 }

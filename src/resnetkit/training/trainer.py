@@ -149,7 +149,7 @@ def train_step(state: TrainingState, task: TrainingTask, batch: Batch, epoch: in
     progress, model = state.progress, state.model
     factor = learning_rate_factor(task.schedule, progress.step, progress.total_steps)
     for group in state.optimizer.param_groups:
-        group["lr"] = task.learning_rate * factor
+        group["lr"] = task.learning_rate * factor * group.get("rate_factor", 1.0)
     # Dropout and stochastic depth draw from torch's generator: keyed by the step, they need no
     # saved state and are the same after a restart.
     torch.manual_seed((task.config.seed * 1_000_003 + progress.step) % 2**63)
