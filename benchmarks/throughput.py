@@ -186,7 +186,7 @@ def compare_accuracy(name: str, source: str, images: int, epochs: int) -> None:
     experiment, data = prepare(name, source)
     contract = data.contract
     data = replace(data, train=data.train.subset(range(images)), validation=None)
-    test = load_evaluation_split(experiment.data, "test", contract, lambda *_: None)
+    test = load_evaluation_split(experiment.data, "test", contract, None, lambda *_: None)
     batches = build_loader(experiment, test, contract, shuffle=False)
     total = epochs * (images // experiment.data.batch_size)
     sides = {

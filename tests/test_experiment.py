@@ -1,9 +1,12 @@
 """Where a run may start, and what may differ when it is resumed."""
 
+from dataclasses import replace
+
 import pytest
 
 from resnetkit.config import to_yaml
 from resnetkit.experiment import CONFIG_FILE, load_run, refuse_unwritable
+from resnetkit.recipes import load_recipe
 from resnetkit.types import UserError
 
 
@@ -115,3 +118,26 @@ def test_places_that_cannot_hold_a_run(tmp_path):
         refuse_unwritable(tmp_path / "file" / "run" / "deep")
     refuse_unwritable(tmp_path / "new" / "deep")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "value"),
+    [
+        ("optimizer", "learning_rate", float("nan")),
+        ("optimizer", "weight_decay", float("inf")),
+        ("training", "epochs", float("inf")),
+        ("training", "checkpoint_seconds", float("nan")),
+        ("augment", "mixup_alpha", float("nan")),
+    ],
+)
+def test_a_number_that_is_none_is_refused(part, setting, value):
+    experiment = load_recipe("digits")
+    changed = replace(getattr(experiment, part), **{setting: value})
+    with pytest.raises(UserError, match=rf"{part}\.{setting} must be a finite number, got"):
+        replace(experiment, **{part: changed})
+
+
+def test_micro_batches_must_divide_the_batch():
+    experiment = load_recipe("digits")
+    with pytest.raises(UserError, match=r"micro_batches must divide data\.batch_size 64, got 7"):
+        replace(experiment, training=replace(experiment.training, micro_batches=7))

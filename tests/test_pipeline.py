@@ -16,8 +16,9 @@ from resnetkit import pipeline
 from resnetkit.build import build_loader
 from resnetkit.cli import main
 from resnetkit.config import from_dict
-from resnetkit.data.dataset import hold_out, load_evaluation_split, load_training_data
+from resnetkit.data.dataset import load_evaluation_split, load_training_data
 from resnetkit.data.sources import load_source
+from resnetkit.data.splits import cut_source
 from resnetkit.experiment import Experiment, load_run
 from resnetkit.export.package import load_package
 from resnetkit.jsonl import load_records
@@ -25,6 +26,11 @@ from resnetkit.serving.predictor import load
 from resnetkit.types import CheckFailed, UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def cut(source, config):
+    fractions = (config.validation_fraction, config.test_fraction)
+    return cut_source(source, *fractions, config.split_seed)
 
 
 def weights_hash(run):
@@ -157,7 +163,7 @@ def test_judging_and_predicting_show_the_network_the_same(
     package = load_package(photograph_package)
     experiment = from_dict(Experiment, package.provenance["experiment"], "")
     experiment = change(experiment, {"data.storage": storage})
-    split = load_evaluation_split(experiment.data, "all", package.contract, quiet)
+    split = load_evaluation_split(experiment.data, "all", package.contract, None, quiet)
     batches = build_loader(experiment, split, package.contract, shuffle=False)
     judged = pipeline.judge(package.model, split, package.contract, batches)
     probabilities = torch.from_numpy(judged.logits).double().softmax(1).numpy()
@@ -234,7 +240,7 @@ def test_training_reads_no_image_that_it_held_out_for_testing(pictures, tiny, tm
     shutil.copytree(pictures, tmp_path / "data")
     experiment = tiny(tmp_path / "data", {"training.epochs": 1})
     source = load_source(str(tmp_path / "data"), ("train",))
-    held_out = hold_out(source, experiment.data)["test"].names
+    held_out = cut(source, experiment.data)["test"].names
     assert len(held_out) == 3
     spoil(tmp_path / "data", held_out)
     result = pipeline.train(experiment, tmp_path / "run")
@@ -244,13 +250,26 @@ def test_training_reads_no_image_that_it_held_out_for_testing(pictures, tiny, tm
     assert pipeline.evaluate(result.package, str(tmp_path / "data"), split="val").metrics.images
 
 
+def test_a_changed_source_is_not_cut_again(pictures, trained, tmp_path):
+    """One more picture could deal training pictures into the test split: refused, never guessed."""
+    shutil.copytree(pictures, tmp_path / "data")
+    source = str(tmp_path / "data")
+    same = pipeline.evaluate(trained.package, source, split="test")
+    assert same.metrics.images == 3
+    first = sorted((tmp_path / "data").rglob("*.png"))[0]
+    shutil.copy(first, first.with_name("000-new.png"))
+    with pytest.raises(UserError, match="not the pictures this package was trained on, or some"):
+        pipeline.evaluate(trained.package, source, split="test")
+    assert pipeline.evaluate(trained.package, source, split="all").metrics.images == 37
+
+
 def test_evaluate_cuts_as_training_cut(pictures, trained):
     package = load_package(trained.package)
     config = from_dict(Experiment, package.provenance["experiment"], "").data
     data = load_training_data(config, 12, quiet)
     assert data.digest == package.provenance["data"]["digest"]
     names = {
-        split: set(load_evaluation_split(config, split, package.contract, quiet).names)
+        split: set(load_evaluation_split(config, split, package.contract, None, quiet).names)
         for split in ("train", "val", "test")
     }
     assert names["train"] == set(data.train.names)
@@ -315,7 +334,7 @@ def test_unreadable_images_stop_training_or_are_skipped_and_listed(
     changes = {"training.epochs": 1, "data.storage": storage, "data.workers": 0}
     experiment = tiny(tmp_path / "data", changes)
     source = load_source(str(tmp_path / "data"), ("train",))
-    splits = hold_out(source, experiment.data)
+    splits = cut(source, experiment.data)
     broken = [splits["train"].names[0], splits["train"].names[7], splits["val"].names[0]]
     spoil(tmp_path / "data", broken)
     with pytest.raises(UserError, match="3 unreadable") as caught:

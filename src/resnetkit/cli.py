@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import tyro
 from rich.console import Console
@@ -21,6 +21,8 @@ from rich.markup import escape
 from rich.table import Table
 from safetensors import SafetensorError
 
+from resnetkit import __version__
+from resnetkit.arguments import EvaluateArguments, NameArguments, PredictArguments
 from resnetkit.config import suggest
 from resnetkit.types import CheckFailed, Interrupted, UserError
 
@@ -44,15 +46,10 @@ or digits, cifar10, cifar100, mnist, fashion-mnist. Every command takes --help a
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
+    """Run one command; exit with its code where that is not 0."""
     warnings.showwarning = lambda message, *_: print(f"resnetkit: note: {message}", file=sys.stderr)
     try:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(USAGE, end="")
-            sys.exit(0 if arguments else 2)
-        result = find_command(arguments[0])([a for a in arguments[1:] if a != "--json"], as_json)
+        run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         fail(str(error), 2)
     except CheckFailed as error:
@@ -60,53 +57,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Interrupted as error:
         fail(f"{error}. Continue with the same command and --resume", 130)
     except KeyboardInterrupt:
-        fail("stopped", 130)
+        fail("stopped; a training continues with the same command and --resume", 130)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, SafetensorError) as error:
         fail(describe_system_error(error), 2)
+
+
+def run(arguments: list[str]) -> None:
+    """Find the command, run it, and print its result as JSON where asked."""
+    as_json = "--json" in arguments
+    command, *rest = [argument for argument in arguments if argument != "--json"] or ["--help"]
+    if command in ("-h", "--help", "--version"):
+        print(__version__ if command == "--version" else USAGE.strip())
+        sys.exit(0 if arguments else 2)
+    result = find_command(command)(rest, as_json)
     if as_json:
         print(json.dumps(result, allow_nan=False))
     if result.get("failures"):
-        fail(f"{result['failures']} image(s) could not be read, see above", 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateArguments:
-    """Judge a package on images it has not seen."""
-
-    package: tyro.conf.Positional[Path]
-    """Model-package folder."""
-    data: str
-    """Images with labels: see `resnetkit --help` for what SOURCE may be."""
-    split: Literal["test", "val", "train", "all"] = "test"
-    """Which images; a held-out split is cut as training cut it."""
-    out: Path | None = None
-    """Folder for metrics.json and report.html."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictArguments:
-    """Label images with a package."""
-
-    package: tyro.conf.Positional[Path]
-    """Model-package folder."""
-    images: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files, or folders of them."""
-    out: Path | None = None
-    """Write a .csv, .jsonl or .parquet file instead of a table."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-    batch_size: int = 64
-    """Images per forward pass."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NameArguments:
-    """List what there is, or one of it in detail."""
-
-    name: tyro.conf.Positional[str | None] = None
-    """Which one; all by default."""
+        raise CheckFailed(f"{result['failures']} image(s) could not be read")
 
 
 def run_train(arguments: list[str], as_json: bool) -> Result:
@@ -182,13 +151,16 @@ def run_predict(arguments: list[str], as_json: bool) -> Result:
     outcomes = predict(
         asked.package, asked.images, device=asked.device, batch_size=asked.batch_size
     )
+    records = [as_record(outcome) for outcome in outcomes]
+    unreadable = [record["error"] for record in records if "error" in record]
     if asked.out is not None:
         write_predictions(asked.out, outcomes)
-        show([f"{len(outcomes):,} predictions in {asked.out}"], as_json)
+        show([f"{len(outcomes) - len(unreadable):,} predictions in {asked.out}"], as_json)
     elif not as_json:
         show_predictions(Console(), outcomes)
-    records = [as_record(outcome) for outcome in outcomes]
-    return {"predictions": records, "failures": sum("error" in record for record in records)}
+    for reason in unreadable if asked.out is not None or as_json else []:
+        print(f"resnetkit: note: {reason}", file=sys.stderr)
+    return {"predictions": records, "failures": len(unreadable)}
 
 
 def run_models(arguments: list[str], as_json: bool) -> Result:

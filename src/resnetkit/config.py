@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from dataclasses import is_dataclass
+import math
+from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
 import yaml
@@ -67,6 +68,16 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def refuse_non_finite(config: object) -> None:
+    """UserError when a number in a configuration dataclass is nan or infinite."""
+    assert is_dataclass(config)
+    assert not isinstance(config, type)
+    for name, value in flatten(asdict(config)).items():
+        values = value if isinstance(value, tuple) else (value,)
+        if not all(math.isfinite(number) for number in values if isinstance(number, float)):
+            raise UserError(f"{name} must be a finite number, got {value}")
 
 
 def digest(data: object) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from resnetkit.config import flatten, from_yaml, to_dict
+from resnetkit.config import flatten, from_yaml, refuse_non_finite, to_dict
 from resnetkit.data.augment import AugmentConfig
 from resnetkit.data.dataset import DataConfig
 from resnetkit.models.zoo import ModelConfig
@@ -21,7 +21,8 @@ from resnetkit.types import UserError
 
 CONFIG_FILE = "config.yaml"
 # Settings that change neither weights nor figures may differ when a run is resumed.
-FREE_ON_RESUME = {"data.workers", "training.checkpoint_seconds"}
+# The source is known by its content: the same pictures may have moved, or be named otherwise.
+FREE_ON_RESUME = {"data.source", "data.workers", "training.checkpoint_seconds"}
 # Settings that training decides itself where they are left open (None or "auto").
 DECIDED = {
     "data.image_size",
@@ -46,6 +47,14 @@ class Experiment:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+    def __post_init__(self) -> None:
+        refuse_non_finite(self)
+        if self.data.batch_size % self.training.micro_batches:
+            raise UserError(
+                f"training.micro_batches must divide data.batch_size {self.data.batch_size}, "
+                f"got {self.training.micro_batches}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +89,7 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     refuse_other_settings(saved, asked, out)
     return replace(
         saved,
-        data=replace(saved.data, workers=asked.data.workers),
+        data=replace(saved.data, source=asked.data.source, workers=asked.data.workers),
         training=replace(saved.training, checkpoint_seconds=asked.training.checkpoint_seconds),
     )
 

@@ -81,6 +81,7 @@ def describe_provenance(
         "data": {
             "source": experiment.data.source,
             "digest": data.digest,
+            "cut": data.cut,
             "images": count_images(data),
             "skipped": list(data.skipped),
         },

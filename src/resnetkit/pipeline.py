@@ -126,7 +126,8 @@ def evaluate(
     data = with_workers(replace(experiment.data, source=source, workers=None))
     experiment = replace(experiment, data=data)
     with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
-        images = load_evaluation_split(experiment.data, split, package.contract, bar)
+        cut = package.provenance["data"].get("cut")
+        images = load_evaluation_split(experiment.data, split, package.contract, cut, bar)
     model = package.model.to(pick_device(device))
     batches = build_loader(experiment, images, package.contract, shuffle=False)
     judged = judge(model, images, package.contract, batches)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # importing torch takes seconds, which `resnetkit --help` need not wait for
+    import torch
+    from torch import Tensor
 
 
 class UserError(ValueError):
@@ -25,7 +27,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`, images in channels-last memory order."""
-        images = self.images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        from torch import channels_last
+
+        images = self.images.to(device, non_blocking=True, memory_format=channels_last)
         return Batch(
             images=images,
             labels=self.labels.to(device, non_blocking=True),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetkit.data.splits import stratified_split
+from resnetkit.data.source_types import Source, Split
+from resnetkit.data.splits import cut_source, describe_cut, stratified_split
 from resnetkit.types import UserError
 
 
@@ -52,3 +53,27 @@ def test_the_split_is_pinned():
 def test_a_fraction_outside_is_refused(fraction):
     with pytest.raises(UserError, match="between 0 and 1"):
         stratified_split(np.zeros(4, np.int64), fraction, 0)
+
+
+def named_source(count):
+    names = [f"{label}/{number:03d}.png" for label in "ab" for number in range(count)]
+    labels = np.repeat(np.arange(2), count)
+    split = Split(labels=labels, names=names, encoded=[b""] * len(names))
+    return Source(
+        location="here", class_names=("a", "b"), splits={"train": split}, present=("train",)
+    )
+
+
+def test_one_more_image_does_not_deal_all_others_anew():
+    small, large = (cut_source(named_source(count), 0.1, 0.1, 0) for count in (40, 41))
+    moved = set(small["test"].names) ^ set(large["test"].names)
+    assert len(moved) <= 4  # at most one in and one out for each class
+    assert describe_cut(small) != describe_cut(large)
+
+
+def test_a_cut_covers_everything_once():
+    parts = cut_source(named_source(40), 0.2, 0.1, 3)
+    names = [name for part in parts.values() for name in part.names]
+    assert sorted(names) == sorted(named_source(40).splits["train"].names)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 58, "val": 14, "test": 8}
+    assert describe_cut(parts) == describe_cut({k: parts[k] for k in ("train", "val")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy as np
 
 from resnetkit.data.contract import InputContract, check_class_names
 from resnetkit.data.sources import Source, Split, load_source
-from resnetkit.data.splits import stratified_split
+from resnetkit.data.splits import concatenate, cut_source, describe_cut
 from resnetkit.data.statistics import Normalization, with_statistics
 from resnetkit.data.transforms import (
     decode_split,
@@ -80,6 +81,7 @@ class TrainingData:
     test_images: int | None  # counted, not read; None when unknown until evaluation
     skipped: tuple[str, ...]
     digest: str
+    cut: str  # which images are held out, see `describe_cut`
 
 
 def load_training_data(config: DataConfig, image_size: int, progress: Progress) -> TrainingData:
@@ -89,7 +91,12 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
     data unfit: see `load_source`, and unreadable images unless `config.skip_unreadable`.
     """
     source = load_source(config.source, ("train", "val"))
-    splits = hold_out(source, config)
+    if "train" not in source.splits:
+        raise UserError(
+            f"{config.source}: there are no images to train on; the source has only "
+            f"{', '.join(source.present)}. Add a train split"
+        )
+    splits = cut_source(source, config.validation_fraction, config.test_fraction, config.split_seed)
     config = _resolve(config, splits["train"], image_size)
     contract = _build_contract(config, source.class_names)
     read = _decode if config.storage == "memory" else _check
@@ -97,7 +104,8 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
     validation, also_skipped = read(splits["val"], contract, progress)
     skipped += also_skipped
     if skipped and not config.skip_unreadable:
-        raise UserError(_unreadable_message(skipped))
+        remedy = "Repair or remove them, or train without them with --data.skip_unreadable"
+        raise UserError(_unreadable_message(skipped, remedy))
     refuse_lost_classes(train, source)
     contract = with_statistics(contract, config.normalization, train)
     digests = [split.digest() for split in (train, validation)]
@@ -108,42 +116,55 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
         validation=validation if len(validation) else None,
         test_images=len(splits["test"]) if "test" in splits else None,
         skipped=tuple(skipped),
+        cut=describe_cut(splits),
         digest=hashlib.sha256("".join(digests).encode()).hexdigest(),
     )
 
 
 def load_evaluation_split(
-    config: DataConfig, name: str, contract: InputContract, progress: Progress
+    config: DataConfig, name: str, contract: InputContract, cut: str | None, progress: Progress
 ) -> Split:
     """One split to judge a network on: train, val, test or all, cut as training cut it.
 
-    Raises UserError when the source has no such split, other classes than `contract`, or images
-    that cannot be read (unless `config.skip_unreadable`).
+    `cut` says how training cut its source, see `describe_cut`. Raises UserError when the source has
+    no such split, when it would be cut otherwise than then (so that images the network was trained
+    on could count as unseen), when it has other classes than `contract`, or images that cannot be
+    read (with `config.skip_unreadable` a warning).
     """
-    source, split = _cut(config, name)
+    source, split, cut_here = _find_split(config, name)
     check_class_names(contract, source.class_names, config.source)
-    if split.images is None:
-        split, skipped = _check(split, contract, progress)
-        if skipped and not config.skip_unreadable:
-            raise UserError(_unreadable_message(skipped))
-        return split
-    return replace(split, images=_fit_arrays(split.images, contract))
+    if cut_here is not None and cut is not None and cut_here != cut:
+        raise UserError(
+            f"{config.source}: not the pictures this package was trained on, or some were added, "
+            f"removed or renamed since: its {name} split cannot be told from the training "
+            "pictures. Judge on all of it with --split all, or give the source a test/ folder"
+        )
+    if split.images is not None:
+        return replace(split, images=_fit_arrays(split.images, contract))
+    split, skipped = _check(split, contract, progress)
+    if skipped and not config.skip_unreadable:
+        raise UserError(_unreadable_message(skipped, "Repair or remove them"))
+    if skipped:
+        warnings.warn(_unreadable_message(skipped, "They were left out"), stacklevel=2)
+    return split
 
 
-def _cut(config: DataConfig, name: str) -> tuple[Source, Split]:
-    """The source, read no further than needed, and its split `name`."""
+def _find_split(config: DataConfig, name: str) -> tuple[Source, Split, str | None]:
+    """The source, read no further than needed, its split `name`, and how that was cut if it was."""
     present = load_source(config.source, ()).present
     if name == "all":
         source = load_source(config.source, present)
-        return source, _concatenate(list(source.splits.values()))
+        return source, concatenate(list(source.splits.values())), None
     if name in present and name != "train":
         source = load_source(config.source, (name,))
-        return source, source.splits[name]
+        return source, source.splits[name], None
     if "train" in present:
         source = load_source(config.source, ("train", "val"))
-        split = hold_out(source, config).get(name)
-        if split is not None and len(split):
-            return source, split
+        splits = cut_source(
+            source, config.validation_fraction, config.test_fraction, config.split_seed
+        )
+        if name in splits and len(splits[name]):
+            return source, splits[name], describe_cut(splits)
     raise UserError(
         f"{config.source}: there is no {name} split; the source has {', '.join(present)}. "
         "Choose another with --split, or --split all"
@@ -159,27 +180,6 @@ def refuse_lost_classes(train: Split, source: Source) -> None:
             f"{source.location}: no readable training image of class {', '.join(lost)}; every "
             "class needs at least one. Add images, or remove the class"
         )
-
-
-def hold_out(source: Source, config: DataConfig) -> dict[str, Split]:
-    """The source's splits, with validation (and test) taken from training where it has none.
-
-    A test split is taken only from a source that comes without any split of its own.
-    """
-    splits = dict(source.splits)
-    train = splits["train"]
-    if "test" not in source.present and "val" not in source.present and config.test_fraction:
-        kept, held_out = stratified_split(train.labels, config.test_fraction, config.split_seed)
-        train, splits["test"] = train.subset(kept), train.subset(held_out)
-    if "val" not in splits:
-        kept, held_out = np.arange(len(train)), np.arange(0)
-        if config.validation_fraction:
-            kept, held_out = stratified_split(
-                train.labels, config.validation_fraction, config.split_seed + 1
-            )
-        train, splits["val"] = train.subset(kept), train.subset(held_out)
-    splits["train"] = train
-    return splits
 
 
 def _decode(split: Split, contract: InputContract, progress: Progress) -> tuple[Split, list[str]]:
@@ -216,12 +216,9 @@ def _fit_arrays(images: np.ndarray, contract: InputContract) -> np.ndarray:
     return np.stack(fitted) if fitted else np.empty((0, contract.channels, *contract.crop), "u1")
 
 
-def _unreadable_message(messages: list[str]) -> str:
+def _unreadable_message(messages: list[str], remedy: str) -> str:
     listed = "\n  ".join(messages[:10]) + ("\n  ..." if len(messages) > 10 else "")
-    return (
-        f"{len(messages)} unreadable image(s):\n  {listed}\n"
-        "Repair or remove them, or train without them with --data.skip_unreadable"
-    )
+    return f"{len(messages)} unreadable image(s):\n  {listed}\n{remedy}"
 
 
 def _resolve(config: DataConfig, train: Split, network_size: int) -> DataConfig:
@@ -281,16 +278,3 @@ def _build_contract(config: DataConfig, class_names: tuple[str, ...]) -> InputCo
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
-
-
-def _concatenate(splits: list[Split]) -> Split:
-    """Several splits as one."""
-    if len(splits) == 1:
-        return splits[0]
-    names = [name for split in splits for name in split.names]
-    labels = np.concatenate([split.labels for split in splits])
-    if splits[0].images is not None:
-        images = np.concatenate([split.images for split in splits if split.images is not None])
-        return Split(labels=labels, names=names, images=images)
-    encoded = [item for split in splits for item in split.encoded or ()]
-    return Split(labels=labels, names=names, encoded=encoded)

@@ -1,6 +1,7 @@
 """Stateless randomness: every draw is a function of (seed, epoch, image index), never of history.
 
-Worker counts, restarts and batch composition therefore cannot change an augmentation, and no
+Worker counts and restarts therefore cannot change an augmentation, nor can an image's batch mates
+(but for mixup and CutMix, which mix with them: the batch follows from seed, epoch and step). No
 generator state needs saving. The generator is counter based: SplitMix64 (Steele, Lea & Flood 2014,
 "Fast splittable pseudorandom number generators", section 3) applied to the counters themselves.
 """

@@ -179,10 +179,10 @@ def _process_context() -> BaseContext:
         return multiprocessing.get_context("spawn")  # Windows
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    # Ctrl-C reaches every process of a terminal, but the trainer still finishes its step: the
-    # server is born with it blocked, and its workers after it.
+    # Ctrl-C reaches every process of a terminal, and SIGTERM those of a service or a job, but the
+    # trainer still finishes its step: the server is born with both blocked, its workers after it.
     resource_tracker.ensure_running()  # first, because it would unblock it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     forkserver.ensure_running()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
@@ -206,6 +206,7 @@ def _script_hidden() -> Iterator[None]:
 def _start_worker(worker: int) -> None:
     # For a worker of a server that another library had started, and on Windows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # DataLoader has a worker end with its parent process; but that is the server, which in turn
     # lives as long as its workers: after kill -9 of the trainer they would stay for ever.
     trainer = multiprocessing.parent_process()

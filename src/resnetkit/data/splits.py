@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from resnetkit.data.draws import stream, uniform_draws
+from resnetkit.data.source_types import Source, Split
 from resnetkit.types import UserError
 
 
 def stratified_split(
-    labels: np.ndarray, fraction: float, seed: int
+    labels: np.ndarray, fraction: float, seed: int, ids: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices (kept, held out) of `labels` int64 [N], each sorted; the same seed, the same split.
+
+    Each image draws by its number in `ids` (uint64 [N]; its position by default).
 
     Of a class with n images round(fraction * n) are held out, but at least 1 and at most n - 1
     where n >= 2; a single image is kept. Raises `UserError` unless 0 < fraction < 1.
@@ -23,10 +29,11 @@ def stratified_split(
     labels = np.asarray(labels)
     if not len(labels):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    ids = np.arange(len(labels)) if ids is None else ids
     # By class, and within a class in random order: its first images are the ones held out.
     # Not `numpy.random.Generator`, whose streams may change between NumPy versions (NEP 19):
     # a split that changes with an upgrade would move held-out images into training.
-    keys = uniform_draws((seed, stream("stratified_split")), np.arange(len(labels)), 1)[:, 0]
+    keys = uniform_draws((seed, stream("stratified_split")), ids, 1)[:, 0]
     order = np.lexsort((keys, labels))
     _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
     held_counts = np.rint(fraction * counts).astype(np.int64)
@@ -34,3 +41,52 @@ def stratified_split(
     position = np.arange(len(labels)) - np.repeat(starts, counts)
     held = position < np.repeat(held_counts, counts)
     return np.sort(order[~held]), np.sort(order[held])
+
+
+def cut_source(
+    source: Source, validation_fraction: float, test_fraction: float, seed: int
+) -> dict[str, Split]:
+    """The source's splits, with validation (and test) taken from training where it has none.
+
+    A test split is taken only from a source that comes without any split of its own. An image
+    draws by its name, so that one more image does not deal all others anew.
+    """
+    splits = dict(source.splits)
+    train = splits["train"]
+    if "test" not in source.present and "val" not in source.present and test_fraction:
+        train, splits["test"] = _take(train, test_fraction, seed)
+    if "val" not in splits:
+        train, splits["val"] = _take(train, validation_fraction, seed + 1)
+    splits["train"] = train
+    return splits
+
+
+def describe_cut(splits: Mapping[str, Split]) -> str:
+    """SHA-256 of the names of all training and validation images: what must not be test images."""
+    parts = [splits[part] for part in ("train", "val") if part in splits]
+    names = sorted(name for part in parts for name in part.names)
+    return hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def concatenate(splits: Sequence[Split]) -> Split:
+    """Several splits as one."""
+    if len(splits) == 1:
+        return splits[0]
+    names = [name for split in splits for name in split.names]
+    labels = np.concatenate([split.labels for split in splits])
+    if splits[0].images is not None:
+        images = np.concatenate([split.images for split in splits if split.images is not None])
+        return Split(labels=labels, names=names, images=images)
+    encoded = [item for split in splits for item in split.encoded or ()]
+    return Split(labels=labels, names=names, encoded=encoded)
+
+
+def _take(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """The split without and with only the images that are held out."""
+    if not fraction:
+        return split, split.subset([])
+    names = (name.encode("utf-8", "surrogateescape") for name in split.names)
+    digests = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in names)
+    ids = np.frombuffer(digests, dtype="<u8")
+    kept, held_out = stratified_split(split.labels, fraction, seed, ids)
+    return split.subset(kept), split.subset(held_out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -159,6 +158,3 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _generations(folder: Path) -> list[Path]:
     """Committed checkpoints, newest first."""
     return sorted(folder.glob("step-*"), reverse=True) if folder.exists() else []
-
-
-SaveCheckpoint = Callable[[TrainingState], object]

@@ -57,6 +57,8 @@ class TrainingConfig:
         for name in ("seed", "checkpoint_seconds"):
             if getattr(self, name) < 0:
                 raise UserError(f"training.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.seed >= 2**63:
+            raise UserError(f"training.seed must be below 2^63, got {self.seed}")
         for name in ("label_smoothing", "ema_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:

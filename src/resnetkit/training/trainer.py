@@ -100,7 +100,8 @@ def fit(state: TrainingState, task: TrainingTask, observers: Sequence[Observer])
             for observe in observers:
                 observe(report)
             patience = task.config.early_stopping_patience
-            if patience is not None and state.progress.validations_without_improvement >= patience:
+            waited = state.progress.validations_without_improvement
+            if not last and patience is not None and waited >= patience:
                 state.progress.finished_because = (
                     f"early stopping: {patience} validations without a better one"
                 )
@@ -235,7 +236,7 @@ def require_finite(loss_sum: Tensor, state: TrainingState) -> float:
         what = "weights were" if math.isfinite(value) else "loss was"
         raise CheckFailed(
             f"the {what} not finite at or shortly before step {state.progress.step}: training has "
-            "diverged. The last good checkpoint is kept. Lower optimizer.learning_rate, add "
+            "diverged. Checkpoints from before are kept. Lower optimizer.learning_rate, add "
             "warm-up with schedule.warmup, or set training.clip_norm"
         )
     return value
