@@ -17,7 +17,7 @@ from resnetkit.data.contract import InputContract
 from resnetkit.data.draws import epoch_order
 from resnetkit.data.loader import Loader, LoaderConfig
 from resnetkit.data.source_types import Split
-from resnetkit.types import Batch, UserError
+from resnetkit.types import Batch, Interrupted, UserError
 
 COUNT = 23
 CONTRACT = InputContract(
@@ -234,3 +234,13 @@ def test_workers_end_with_a_trainer_that_is_killed(splits, tmp_path):
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < deadline, "a worker outlives its trainer"
         time.sleep(0.05)
+
+
+def test_a_worker_ended_from_outside_interrupts(splits):
+    """As `systemctl stop` or a job scheduler does, which signal every process."""
+    loader = build(splits["files"], workers=1)
+    next(loader.batches(0))
+    (worker,) = loader._decoder._iterator._workers
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(Interrupted, match="a decoding process was ended from outside"):
+        [batch for epoch in range(50) for batch in loader.batches(epoch)]

@@ -29,7 +29,7 @@ from resnetkit.data.decode import decode_image
 from resnetkit.data.draws import epoch_order, stream, uniform_draws
 from resnetkit.data.sources import Split
 from resnetkit.data.transforms import CROP_DRAWS, fit_image, random_resized_crop
-from resnetkit.types import Batch
+from resnetkit.types import Batch, Interrupted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,16 @@ class Loader:
         self._plan.epoch, self._plan.chunks = epoch, chunks
         with _script_hidden():
             decoded = iter(self._decoder)
-        for images, labels, indices in decoded:
-            yield Batch(images=images, labels=labels, indices=indices)
+        try:
+            for images, labels, indices in decoded:
+                yield Batch(images=images, labels=labels, indices=indices)
+        except (RuntimeError, OSError, EOFError) as error:
+            # What torch and the pipes say of a dead worker; trouble with an image is a UserError.
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            raise Interrupted(
+                "a decoding process was ended from outside: stopped, or out of memory"
+            ) from error
 
     def _memory_batch(self, chunk: np.ndarray) -> Batch:
         assert self._in_memory is not None
@@ -179,10 +187,10 @@ def _process_context() -> BaseContext:
         return multiprocessing.get_context("spawn")  # Windows
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    # Ctrl-C reaches every process of a terminal, and SIGTERM those of a service or a job, but the
-    # trainer still finishes its step: the server is born with both blocked, its workers after it.
+    # Ctrl-C reaches every process of a terminal, but the trainer still finishes its step: the
+    # server is born with it blocked, and its workers after it. (Not SIGTERM: Python ends them so.)
     resource_tracker.ensure_running()  # first, because it would unblock it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     forkserver.ensure_running()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
@@ -206,7 +214,6 @@ def _script_hidden() -> Iterator[None]:
 def _start_worker(worker: int) -> None:
     # For a worker of a server that another library had started, and on Windows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # DataLoader has a worker end with its parent process; but that is the server, which in turn
     # lives as long as its workers: after kill -9 of the trainer they would stay for ever.
     trainer = multiprocessing.parent_process()
