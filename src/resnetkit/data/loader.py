@@ -82,9 +82,9 @@ class Loader:
             return
         assert self._decoder is not None
         self._plan.epoch, self._plan.chunks = epoch, chunks
-        with _script_hidden():
-            decoded = iter(self._decoder)
         try:
+            with _script_hidden():
+                decoded = iter(self._decoder)
             for images, labels, indices in decoded:
                 yield Batch(images=images, labels=labels, indices=indices)
         except (RuntimeError, OSError, EOFError) as error:
