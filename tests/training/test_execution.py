@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import replace
 
 import pytest
@@ -131,7 +132,17 @@ def test_slow_networks_are_measured_with_fewer_steps(monkeypatch):
     net.register_forward_hook(lambda *_: calls.append(1))
     monkeypatch.setattr(execution, "TRIAL_SECONDS", 0.0)
     choose_execution(net, PINNED, IMAGES, 3, total_steps=1)
-    assert len(calls) == 1
+    assert len(calls) == 2
+
+
+def test_the_first_step_which_compiles_is_not_timed(monkeypatch):
+    calls = []
+    net = build_net()
+    net.register_forward_hook(lambda *_: calls.append(1) or (len(calls) == 1 and time.sleep(0.5)))
+    monkeypatch.setattr(execution, "TRIAL_SECONDS", 0.2)
+    (measurement,) = choose_execution(net, PINNED, IMAGES, 3, total_steps=1)
+    assert measurement.seconds < 0.4
+    assert len(calls) > 1
 
 
 def test_the_prepared_network_has_the_models_own_weights():
