@@ -32,6 +32,7 @@ from resnetkit.data.sources import Split
 from resnetkit.evaluation.evaluate import evaluate_metrics
 from resnetkit.experiment import Experiment
 from resnetkit.models.zoo import build_model, resolve_model
+from resnetkit.optim.optimizers import OptimizerConfig
 from resnetkit.optim.schedules import learning_rate_factor
 from resnetkit.recipes import load_recipe
 from resnetkit.runtime import environment, reuse_freed_memory
@@ -144,6 +145,7 @@ def prepare(name: str, source: str) -> tuple[Experiment, TrainingData]:
         experiment,
         data=replace(experiment.data, source=source),
         augment=replace(experiment.augment, early_size=None, early_share=None),
+        optimizer=OptimizerConfig(learning_rate=0.1, weight_decay=5e-4, nesterov=True),
         execution=replace(
             experiment.execution, precision="auto", memory_order="auto", compile="auto"
         ),
