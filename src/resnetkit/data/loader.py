@@ -60,11 +60,6 @@ class Loader:
         return self._in_memory is None
 
     @property
-    def image_count(self) -> int:
-        """Images in the split."""
-        return len(self._split)
-
-    @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch: whole ones only when shuffling, all images otherwise."""
         count, size = len(self._split), self._config.batch_size

@@ -52,7 +52,7 @@ def cifar10_resnet20_fast() -> Experiment:
     return Experiment(
         model=ModelConfig(name="cifar-resnet20"),
         data=DataConfig(source="cifar10", validation_fraction=0.02),
-        # At 24 pixels an image costs 0.56 of one at 32; the last 12 epochs see full images.
+        # At 24 pixels an image costs 0.56 of one at 32; the last 11 epochs see full images.
         augment=AugmentConfig(pad_crop=4, horizontal_flip=True, early_size=24, early_share=0.54),
         optimizer=OptimizerConfig(
             name="muon",
