@@ -35,8 +35,9 @@ BFLOAT16 = replace(
     SGD.train(validate_every_epochs=2, early_stopping_patience=1),
     execution=replace(SGD.execution, precision="bfloat16"),
 )
+MUON = replace(SGD, optimizer=OptimizerConfig(name="muon", learning_rate=0.1))
 ONE_STEP_EPOCHS = replace(SGD.train(epochs=9), batch_size=44)
-SETUPS = {"sgd": SGD, "adamw": ADAMW, "bfloat16": BFLOAT16, "short": ONE_STEP_EPOCHS}
+SETUPS = {"sgd": SGD, "adamw": ADAMW, "bfloat16": BFLOAT16, "muon": MUON, "short": ONE_STEP_EPOCHS}
 
 
 class Killed(Exception):  # noqa: N818
