@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from resnetkit.build import build_loader, build_preparation, build_state, identify, with_workers
-from resnetkit.data.dataset import DataConfig, load_training_data
+from resnetkit.data.dataset import load_training_data
+from resnetkit.data.settings import DataConfig
 from resnetkit.pipeline import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")

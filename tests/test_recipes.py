@@ -9,7 +9,7 @@ import pytest
 
 from resnetkit.config import from_yaml, to_yaml
 from resnetkit.data.augment import AugmentConfig
-from resnetkit.data.dataset import DataConfig
+from resnetkit.data.settings import DataConfig
 from resnetkit.experiment import Experiment
 from resnetkit.models.counting import count_parameters
 from resnetkit.models.zoo import MODELS, ModelConfig, build_model, resolve_model

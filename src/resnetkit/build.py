@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from resnetkit.config import flatten, to_dict
 from resnetkit.data.augment import prepare_batch, shrink
 from resnetkit.data.contract import InputContract, normalise
-from resnetkit.data.dataset import DataConfig, TrainingData
+from resnetkit.data.dataset import TrainingData
 from resnetkit.data.draws import Draws
 from resnetkit.data.loader import Loader, LoaderConfig
+from resnetkit.data.settings import DataConfig
 from resnetkit.data.sources import Split
 from resnetkit.evaluation.evaluate import evaluate_metrics
 from resnetkit.experiment import FREE_ON_RESUME, Experiment

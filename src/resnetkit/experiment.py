@@ -11,7 +11,7 @@ import tyro
 
 from resnetkit.config import flatten, from_yaml, refuse_non_finite, to_dict
 from resnetkit.data.augment import AugmentConfig
-from resnetkit.data.dataset import DataConfig
+from resnetkit.data.settings import DataConfig
 from resnetkit.models.zoo import ModelConfig
 from resnetkit.optim.optimizers import OptimizerConfig
 from resnetkit.optim.schedules import ScheduleConfig

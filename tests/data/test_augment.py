@@ -38,8 +38,8 @@ EVERYTHING = AugmentConfig(
 )
 
 
-def draws_for(count: int, first: int = 0) -> Draws:
-    return Draws(5, 2, torch.arange(first, first + count), CPU)
+def draws_for(count: int, first: int = 0, epoch: int = 2) -> Draws:
+    return Draws(5, epoch, torch.arange(first, first + count), CPU)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -91,6 +91,19 @@ def test_flip_mirrors_half_of_the_images(order):
         np.testing.assert_array_equal(result[row].numpy(), images[row].numpy()[:, :, ::-1])
         mirrored += 1
     assert 160 < mirrored < 240
+
+
+def test_alternate_flips_turn_every_image_over_from_epoch_to_epoch():
+    images = noise(400, 3, 4, 5)
+    first, second, third = (
+        flip_half(images, draws_for(400, epoch=epoch), alternate=True) for epoch in (0, 1, 2)
+    )
+    torch.testing.assert_close(first.flip(3), second, rtol=0, atol=0)
+    torch.testing.assert_close(first, third, rtol=0, atol=0)
+    as_they_are = sum(torch.equal(a, b) for a, b in zip(first, images, strict=True))
+    assert 160 < as_they_are < 240
+    with pytest.raises(UserError, match=r"augment.alternate_flips needs augment.horizontal_flip"):
+        AugmentConfig(alternate_flips=True)
 
 
 @pytest.mark.parametrize("order", ORDERS)

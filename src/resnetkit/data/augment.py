@@ -29,6 +29,9 @@ class AugmentConfig:
     """Pad this many pixels on every side, then crop back at a random place."""
     horizontal_flip: bool = False
     """Mirror half of the images."""
+    alternate_flips: bool = False
+    """Mirror each image in every other epoch, instead of by chance: none is seen twice in a row
+    the same way round (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6)."""
     resized_crop_scale: tuple[float, float] | None = None
     """Share of the area that a random resized crop keeps, e.g. 0.08 1.0 (Inception crop)."""
     color_jitter: float = 0.0
@@ -71,6 +74,8 @@ class AugmentConfig:
                     f"augment.{name} has no effect with augment.policy {self.policy}: "
                     "leave it out, or set augment.policy to randaugment"
                 )
+        if self.alternate_flips and not self.horizontal_flip:
+            raise UserError("augment.alternate_flips needs augment.horizontal_flip")
         if self.early_share is not None and not 0 < self.early_share <= 1:
             raise UserError(f"augment.early_share must be in (0, 1], got {self.early_share}")
         if (self.early_size is None) != (self.early_share is None):
@@ -114,7 +119,7 @@ def augment_images(
     if config.pad_crop:
         images = pad_and_crop(images, draws, config.pad_crop)
     if config.horizontal_flip:
-        images = flip_half(images, draws)
+        images = flip_half(images, draws, alternate=config.alternate_flips)
     if config.cutout:
         images = cut_hole(images, draws, config.cutout)
     return images
@@ -135,10 +140,10 @@ def pad_and_crop(images: Tensor, draws: Draws, padding: int) -> Tensor:
     return windows[image, :, offsets[:, 0], offsets[:, 1]]
 
 
-def flip_half(images: Tensor, draws: Draws) -> Tensor:
-    """Mirror each image left to right with probability one half: [N,C,H,W]."""
-    flipped = draws.uniform("flip", 1).view(-1, 1, 1, 1) < 0.5
-    return torch.where(flipped, images.flip(3), images)
+def flip_half(images: Tensor, draws: Draws, *, alternate: bool = False) -> Tensor:
+    """Mirror half of the images left to right, by chance or in alternate epochs: [N,C,H,W]."""
+    flipped = draws.alternating("flip") if alternate else draws.uniform("flip", 1)[:, 0] < 0.5
+    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
 
 
 def cut_hole(images: Tensor, draws: Draws, side: int) -> Tensor:

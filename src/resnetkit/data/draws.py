@@ -63,6 +63,12 @@ class Draws:
         """Whole numbers in [0, bound): int64 [N, count]."""
         return (self.uniform(name, count) * bound).long()
 
+    def alternating(self, name: str) -> Tensor:
+        """A coin for each image in the first epoch, turned over in every later one: bool [N]."""
+        seed, epoch = self._key
+        coin = uniform_draws((seed, stream(name)), self._indices, 1)[:, 0] < 0.5
+        return torch.from_numpy(coin ^ bool(epoch % 2)).to(self._device)
+
     def generator(self, name: str) -> np.random.Generator:
         """A generator for draws that belong to the batch as a whole (mixing pairs, areas)."""
         return np.random.default_rng((*self._key, stream(name), int(self._indices[0])))

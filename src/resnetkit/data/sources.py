@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from resnetkit.data.cifar import find_cifar, load_cifar, load_cifar10, load_cifar100
-from resnetkit.data.digits import load_digits
-from resnetkit.data.folder import EXTENSIONS, load_folder
-from resnetkit.data.idx import has_idx, load_fashion_mnist, load_idx, load_mnist
-from resnetkit.data.manifest import load_manifest
-from resnetkit.data.parquet import has_images, load_parquet
+from resnetkit.data.formats.cifar import find_cifar, load_cifar, load_cifar10, load_cifar100
+from resnetkit.data.formats.digits import load_digits
+from resnetkit.data.formats.folder import EXTENSIONS, load_folder
+from resnetkit.data.formats.idx import has_idx, load_fashion_mnist, load_idx, load_mnist
+from resnetkit.data.formats.manifest import load_manifest
+from resnetkit.data.formats.parquet import has_images, load_parquet
 from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
 from resnetkit.types import UserError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnetkit.data.augment import AugmentConfig
-from resnetkit.data.dataset import DataConfig
+from resnetkit.data.settings import DataConfig
 from resnetkit.experiment import Experiment
 from resnetkit.models.zoo import ModelConfig
 from resnetkit.optim.optimizers import OptimizerConfig

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from resnetkit.data.contract import InputContract
-from resnetkit.data.folder import EXTENSIONS
+from resnetkit.data.formats.folder import EXTENSIONS
 from resnetkit.data.transforms import UnreadableImage, load_contract_image
 from resnetkit.export.package import ModelPackage, load_package
 from resnetkit.runtime import pick_device

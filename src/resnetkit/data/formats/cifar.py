@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from resnetkit.data.download import cache_folder, fetch
-from resnetkit.data.restricted_pickle import load_batch
+from resnetkit.data.formats.download import cache_folder, fetch
+from resnetkit.data.formats.restricted_pickle import load_batch
 from resnetkit.data.source_types import Source, Split
 from resnetkit.types import UserError
 

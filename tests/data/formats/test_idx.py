@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnetkit.data import idx
+from resnetkit.data.formats import idx
 from resnetkit.data.sources import load_source
 from resnetkit.types import UserError
 

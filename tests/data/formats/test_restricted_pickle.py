@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from resnetkit.data.restricted_pickle import load_batch
+from resnetkit.data.formats.restricted_pickle import load_batch
 from resnetkit.types import UserError
 
 DATA = np.arange(12, dtype=np.uint8).reshape(3, 4)

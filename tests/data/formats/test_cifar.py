@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from resnetkit.data import cifar
-from resnetkit.data.cifar import EDITIONS
+from resnetkit.data.formats import cifar
+from resnetkit.data.formats.cifar import EDITIONS
 from resnetkit.data.sources import load_source
 from resnetkit.types import UserError
 

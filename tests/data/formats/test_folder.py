@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnetkit.data import folder as folder_module
+from resnetkit.data.formats import folder as folder_module
 from resnetkit.data.sources import load_source
 from resnetkit.data.transforms import decode_image, find_unreadable
 from resnetkit.types import UserError

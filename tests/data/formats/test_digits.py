@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from resnetkit.data.digits import load_digits
+from resnetkit.data.formats.digits import load_digits
 
 
 def test_digits_are_as_documented():

@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from resnetkit.data.download import cache_folder, fetch
+from resnetkit.data.formats.download import cache_folder, fetch
 from resnetkit.types import UserError
 
 CONTENT = b"published" * 1000

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from resnetkit.data.parquet import BinaryColumn
+from resnetkit.data.formats.parquet import BinaryColumn
 from resnetkit.data.sources import load_source
 from resnetkit.data.transforms import decode_image
 from resnetkit.types import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnetkit.data.download import cache_folder, fetch
+from resnetkit.data.formats.download import cache_folder, fetch
 from resnetkit.data.source_types import Source, Split
 from resnetkit.types import UserError
 

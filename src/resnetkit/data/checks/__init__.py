@@ -1,0 +1,1 @@
+"""The data gate: everything that can be known about a source before training on it. Reads only."""

@@ -1,0 +1,1 @@
+"""One module per kind of source: each reads a location into a `Source` of labelled splits."""
