@@ -29,7 +29,8 @@ from resnetkit.build import build_loader, build_predict, build_state, build_task
 from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
 from resnetkit.data.sources import Split
-from resnetkit.evaluation.evaluate import evaluate_metrics
+from resnetkit.evaluation.evaluate import evaluate
+from resnetkit.evaluation.metrics import compute_metrics
 from resnetkit.experiment import Experiment
 from resnetkit.models.zoo import build_model, resolve_model
 from resnetkit.optim.optimizers import OptimizerConfig
@@ -200,9 +201,8 @@ def compare_accuracy(name: str, source: str, images: int, epochs: int) -> None:
         for _ in run(model, data, experiment, total):
             pass
         seconds = time.perf_counter() - start
-        metrics = evaluate_metrics(
-            build_predict(model, contract), batches.batches(0), contract.class_names
-        )
+        logits, labels, _ = evaluate(build_predict(model, contract), batches.batches(0))
+        metrics = compute_metrics(logits, labels, contract.class_names)
         low, high = metrics.top1_interval
         print(
             f"  {name} {side}: {epochs} epochs of {images:,} images in {seconds:.0f} s, "

@@ -11,6 +11,7 @@ from collections import namedtuple
 import pytest
 from safetensors import SafetensorError
 
+from resnetkit import __main__ as start
 from resnetkit import cli, pipeline
 from resnetkit.cli import main
 from resnetkit.models import zoo
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 Outcome = namedtuple("Outcome", "code out err")
 TINY = ["--data.image-size", "12", "--data.batch-size", "8", "--training.epochs", "1"]
-COMMANDS = ["train", "evaluate", "predict", "models", "recipes"]
+COMMANDS = ["train", "evaluate", "predict", "data", "models", "recipes"]
 
 
 @pytest.fixture
@@ -340,6 +341,35 @@ def test_an_interrupt_while_reading_exits_with_130(run, monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "load_training_data", interrupt)
     assert run(*train("digits", tmp_path)).code == 130
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (["train", "digits"], "Continue with the same command and --resume"),
+        (["data", "check", "x"], "The same command goes on where it stopped"),
+        (["data", "split", "x"], "stopped"),
+    ],
+)
+def test_what_is_said_of_a_stopped_command(run, monkeypatch, words, ending):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupt)
+    code, out, err = run(*words)
+    assert (code, out) == (130, "")
+    assert err.strip().endswith(ending)
+
+
+def test_ctrl_c_during_imports_exits_with_130(monkeypatch, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        start.main()
+    assert stopped.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err
 
 
 # --- what success looks like ---

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,15 @@ from resnetkit import pipeline
 from resnetkit.build import build_loader
 from resnetkit.cli import main
 from resnetkit.config import from_dict
+from resnetkit.data import soundness
 from resnetkit.data.dataset import load_evaluation_split, load_training_data
+from resnetkit.data.manifest_table import read_manifest_table
+from resnetkit.data.manifest_writer import write_manifest_table
+from resnetkit.data.opening import DescribedSource
 from resnetkit.data.sources import load_source
+from resnetkit.data.split_plan import SplitPlan
 from resnetkit.data.splits import cut_source
+from resnetkit.data.splitting import split_source
 from resnetkit.experiment import Experiment, load_run
 from resnetkit.export.package import load_package
 from resnetkit.jsonl import load_records
@@ -412,3 +419,149 @@ def test_workers_are_decided_and_saved_where_files_are_decoded(photographs, tiny
     assert saved is not None
     text = (tmp_path / "run" / "config.yaml").read_text()
     assert re.search(r"workers: [1-8]\n", text)
+
+
+# --- manifests ---
+
+
+def split_by_manifest(source, out, **plan):
+    return split_source(str(source), out, SplitPlan(**plan), progress=quiet).manifest
+
+
+def under(manifest, tiny, source, changes=None):
+    return tiny(source, {"data.manifest": str(manifest), "training.epochs": 1, **(changes or {})})
+
+
+@pytest.fixture(scope="module")
+def described(pictures, tiny, tmp_path_factory):
+    """A run on `pictures` under a manifest that excludes one and corrects another."""
+    folder = tmp_path_factory.mktemp("described")
+    manifest = split_by_manifest(pictures, folder / "m.parquet", ratios=(0.5, 0.25, 0.25))
+    table = read_manifest_table(manifest)
+    exclude, labels = table.exclude.copy(), table.labels.copy()
+    first, second = np.flatnonzero(table.splits == 0)[:2]
+    exclude[first], labels[second] = True, (labels[second] + 1) % 3
+    write_manifest_table(manifest, replace(table, exclude=exclude, labels=labels))
+    return pipeline.train(under(manifest, tiny, pictures), folder / "run"), manifest
+
+
+def test_a_manifest_decides_what_is_trained_on_and_judged(described, pictures, tiny):
+    result, manifest = described
+    recorded = load_package(result.package).provenance["data"]
+    table = read_manifest_table(manifest)
+    kept = np.bincount(table.splits[~table.exclude])
+    counts = {"train": kept[0], "validation": kept[1], "test": kept[2]}
+    assert recorded["images"] == counts
+    assert sum(kept) == 35
+    assert recorded["manifest"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
+    for split, number in (("test", 2), ("val", 1), ("train", 0)):
+        judged = pipeline.evaluate(result.package, str(pictures), split=split)
+        assert judged.metrics.images == kept[number]
+    assert pipeline.evaluate(result.package, str(pictures), split="all").metrics.images == 36
+    data = load_training_data(under(manifest, tiny, pictures).data, 12, quiet)
+    first, second = (table.paths[int(row)] for row in np.flatnonzero(table.splits == 0)[:2])
+    assert first not in data.train.names
+    place = list(data.train.names).index(second)
+    own = ["blue", "green", "red"].index(second.split("/")[0])
+    assert data.train.labels[place] == (own + 1) % 3
+
+
+def test_evaluation_refuses_a_manifest_that_is_gone_or_deals_otherwise(
+    described, pictures, tmp_path
+):
+    result, manifest = described
+    moved, source = tmp_path / "moved.parquet", str(pictures)
+    table = read_manifest_table(manifest)
+    shutil.move(manifest, moved)
+    try:
+        with pytest.raises(UserError, match="with this manifest, which is not there any more"):
+            pipeline.evaluate(result.package, source)
+        given = DescribedSource(location=source, manifest=str(moved))
+        assert pipeline.evaluate(result.package, given).metrics.images == 9
+        write_manifest_table(manifest, replace(table, notes={"edited": 1}))
+        with pytest.raises(UserError, match="which has changed since"):
+            pipeline.evaluate(result.package, source)
+        other = split_by_manifest(pictures, tmp_path / "o.parquet", seed=5)
+        given = DescribedSource(location=source, manifest=str(other))
+        with pytest.raises(UserError, match="not the pictures this package was trained on"):
+            pipeline.evaluate(result.package, given)
+        labels = np.where(table.splits == 2, (table.labels + 1) % 3, table.labels)
+        corrected = tmp_path / "c.parquet"  # other labels for testing: what is judged stays unseen
+        write_manifest_table(corrected, replace(table, labels=labels))
+        given = DescribedSource(location=source, manifest=str(corrected))
+        assert pipeline.evaluate(result.package, given).metrics.images == 9
+    finally:
+        shutil.copy(moved, manifest)
+
+
+def test_another_source_is_judged_as_it_stands(described, pictures, tmp_path):
+    result, _ = described
+    shutil.copytree(pictures, tmp_path / "data" / "test")
+    assert pipeline.evaluate(result.package, str(tmp_path / "data")).metrics.images == 36
+
+
+def test_resume_goes_by_the_manifest_s_content(described, pictures, tiny, tmp_path):
+    result, manifest = described
+    run, moved = tmp_path / "run", tmp_path / "moved.parquet"
+    shutil.copytree(result.package.parent, run)
+    shutil.copy(manifest, moved)
+    assert pipeline.train(under(moved, tiny, pictures), run, resume=True).steps == result.steps
+    table = read_manifest_table(manifest)
+    write_manifest_table(moved, replace(table, findings=[("near-duplicate",)] * 36))
+    with pytest.raises(UserError, match="data"):
+        pipeline.train(under(moved, tiny, pictures), run, resume=True)
+    with pytest.raises(UserError, match=r"data\.fold"):
+        pipeline.train(under(manifest, tiny, pictures, {"data.fold": 1}), run, resume=True)
+
+
+def test_soft_labels_and_folds_train(pictures, tiny, tmp_path):
+    manifest = split_by_manifest(pictures, tmp_path / "m.parquet", folds=3, ratios=(1, 0, 0))
+    table = read_manifest_table(manifest)
+    soft = np.full((36, 3), 0.05, np.float32)
+    soft[np.arange(36), table.labels] = 0.9
+    write_manifest_table(tmp_path / "soft.parquet", replace(table, soft_labels=soft))
+    experiment = under(tmp_path / "soft.parquet", tiny, pictures, {"data.fold": 2})
+    data = load_training_data(experiment.data, 12, quiet)
+    assert data.train.labels.dtype == np.float32
+    assert len(data.validation) == 12
+    result = pipeline.train(experiment, tmp_path / "run")
+    assert result.validation is not None
+    assert pipeline.evaluate(result.package, str(pictures), split="val").metrics.images == 12
+    with pytest.raises(UserError, match=r"data\.fold 0 needs a manifest with a column fold"):
+        load_training_data(tiny(pictures, {"data.fold": 0}).data, 12, quiet)
+
+
+def test_a_changed_file_stops_training_and_evaluation(pictures, tiny, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    manifest = split_by_manifest(data, tmp_path / "m.parquet")
+    result = pipeline.train(under(manifest, tiny, data), tmp_path / "run")
+    table = read_manifest_table(manifest)
+    tested = table.paths[int(np.flatnonzero(table.splits == 2)[0])]
+    Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(data / tested)
+    with pytest.raises(UserError, match=rf"1 image\(s\) have changed .*{tested}"):
+        pipeline.evaluate(result.package, str(data))
+    trained_on = table.paths[int(np.flatnonzero(table.splits == 0)[0])]
+    Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(data / trained_on)
+    with pytest.raises(UserError, match=rf"1 image\(s\) have changed .*{trained_on}"):
+        pipeline.train(under(manifest, tiny, data), tmp_path / "again")
+
+
+def test_a_damaged_image_beyond_the_sample_is_named_when_its_turn_comes(
+    pictures, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(soundness, "WHOLE_CHECK", 4)
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    files = {"data.storage": "files", "data.validation_fraction": 0.0, "data.test_fraction": 0.0}
+    changes = {**files, "training.epochs": 1, "training.keep": "last", "data.workers": 1}
+    spoil(data, ["green/05.png"])
+    said = io.StringIO()
+    with pytest.raises(UserError) as caught:
+        pipeline.train(tiny(data, changes), tmp_path / "run", console=Console(file=said))
+    assert str(caught.value).startswith("Cannot read image 'green/05.png': it is not a whole image")
+    assert "Traceback" not in str(caught.value)
+    assert "all but 32 images" in said.getvalue()
+    skipping = tiny(data, {**changes, "data.skip_unreadable": True, "data.workers": 0})
+    result = pipeline.train(skipping, tmp_path / "skipped")
+    assert load_package(result.package).provenance["data"]["images"]["train"] == 35

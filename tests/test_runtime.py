@@ -150,7 +150,7 @@ def dying(real):
     return call
 if not can_swap:
     runtime._swap = lambda one, other: False
-for name in ("_flush", "_swap", "_remove", "_held", "_facts"):
+for name in ("_flush", "_swap", "_remove", "held", "_facts"):
     setattr(runtime, name, dying(getattr(runtime, name)))
 Path.rename, Path.mkdir = dying(Path.rename), dying(Path.mkdir)
 def write(folder):

@@ -19,6 +19,8 @@ class EvaluateArguments:
     """Images with labels: see `resnetkit --help` for what SOURCE may be."""
     split: Literal["test", "val", "train", "all"] = "test"
     """Which images; a held-out split is cut as training cut it."""
+    manifest: str | None = None
+    """Manifest that says which images these are; by default the one of the training."""
     out: Path | None = None
     """Folder for metrics.json and report.html."""
     device: str = "auto"

@@ -18,13 +18,14 @@ from resnetkit.data.draws import Draws
 from resnetkit.data.loader import Loader, LoaderConfig
 from resnetkit.data.settings import DataConfig
 from resnetkit.data.sources import Split
-from resnetkit.evaluation.evaluate import evaluate_metrics
+from resnetkit.evaluation.evaluate import SCORES, evaluate, task_metrics
 from resnetkit.experiment import FREE_ON_RESUME, Experiment
 from resnetkit.optim.ema import WeightAverage
 from resnetkit.optim.optimizers import build_optimizer
 from resnetkit.runtime import pick_device
 from resnetkit.training.checkpoint import save_checkpoint
 from resnetkit.training.execution import arrange, prepare_network
+from resnetkit.training.loss import build_loss, settle_loss
 from resnetkit.training.plan import count_steps
 from resnetkit.training.state import Progress, TrainingState
 from resnetkit.training.trainer import TrainingTask
@@ -34,11 +35,20 @@ MOST_WORKERS = 8
 
 
 def with_workers(config: DataConfig) -> DataConfig:
-    """`config` with its worker count decided: one per core we may use, where files are decoded."""
-    if config.workers is not None or config.storage != "files":
+    """`config` with its worker count decided: one per core we may use, where images are read."""
+    if config.workers is not None or config.storage not in ("files", "packed"):
         return config
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return replace(config, workers=min(MOST_WORKERS, cores or 1))
+
+
+def settle_choices(experiment: Experiment, data: TrainingData) -> Experiment:
+    """`experiment` with what follows from its data decided: input, storage, workers, loss."""
+    return replace(
+        experiment,
+        data=with_workers(data.config),
+        training=settle_loss(experiment.training, data.contract.task),
+    )
 
 
 def build_loader(
@@ -50,6 +60,7 @@ def build_loader(
         workers=experiment.data.workers or 0,
         seed=experiment.training.seed,
         shuffle=shuffle,
+        sampling=experiment.data.sampling,
         resized_crop_scale=experiment.augment.resized_crop_scale if shuffle else None,
     )
     return Loader(split, contract, config)
@@ -86,9 +97,10 @@ def build_predict(model: nn.Module, contract: InputContract) -> Callable[[Batch]
 def build_validation(
     experiment: Experiment, data: TrainingData, model: nn.Module
 ) -> Callable[[dict[str, Tensor]], tuple[float, float]] | None:
-    """The function that judges weights on the validation images: loss and top-1; None without any.
+    """The function that judges weights on the validation images: loss and score (`SCORES`).
 
-    It works on a copy of the network in plain float32, as the finished package will.
+    None without such images. It works on a copy of the network in plain float32, as the finished
+    package will.
     """
     if data.validation is None:
         return None
@@ -98,8 +110,10 @@ def build_validation(
 
     def validate(weights: dict[str, Tensor]) -> tuple[float, float]:
         judge.load_state_dict(weights)
-        metrics = evaluate_metrics(predict_batch, batches.batches(0), data.contract.class_names)
-        return metrics.loss, metrics.top1
+        logits, labels, _ = evaluate(predict_batch, batches.batches(0))
+        names, task = data.contract.class_names, data.contract.task
+        metrics = task_metrics(logits, labels, names, task, resamples=0)
+        return metrics.loss, metrics.score
 
     return validate
 
@@ -133,7 +147,7 @@ def build_task(
     stop_requested: Callable[[], bool],
 ) -> TrainingTask:
     """All that `fit` needs and does not change."""
-    identity = identify(experiment, data)
+    identity, contract = identify(experiment, data), data.contract
     return TrainingTask(
         config=experiment.training,
         schedule=experiment.schedule,
@@ -141,8 +155,16 @@ def build_task(
         learning_rate=experiment.optimizer.learning_rate,
         batches=batches,
         forward=prepare_network(model, experiment.execution),
-        prepare=build_preparation(experiment, data.contract, batches),
+        loss=build_loss(
+            experiment.training,
+            contract.task,
+            data.train.labels,
+            contract.num_classes,
+            pick_device(experiment.execution.device),
+        ),
+        prepare=build_preparation(experiment, contract, batches),
         validate=build_validation(experiment, data, model),
+        score_name=SCORES[contract.task],
         save=lambda state: save_checkpoint(checkpoints, state, identity),
         stop_requested=stop_requested,
     )

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import tyro
 from rich.console import Console
@@ -24,12 +24,12 @@ from safetensors import SafetensorError
 from resnetkit import __version__
 from resnetkit.arguments import EvaluateArguments, NameArguments, PredictArguments
 from resnetkit.config import suggest
+from resnetkit.terminal import STDERR, parse, show
 from resnetkit.types import CheckFailed, Interrupted, UserError
 
 if TYPE_CHECKING:
-    from resnetkit.evaluation.metrics import Metrics
+    from resnetkit.evaluation.evaluate import AnyMetrics
 
-Arguments = TypeVar("Arguments")
 Result = dict[str, Any]
 
 USAGE = """resnetkit: residual networks on your own images, from data to a model you can trust
@@ -37,27 +37,31 @@ USAGE = """resnetkit: residual networks on your own images, from data to a model
   resnetkit train RECIPE --data SOURCE --out RUN [--resume] [--<part>.<setting> VALUE ...]
   resnetkit evaluate PACKAGE --data SOURCE [--split test] [--out DIR]
   resnetkit predict PACKAGE IMAGE_OR_FOLDER ... [--out FILE.csv|.jsonl|.parquet]
+  resnetkit data check|split|pack|preview|doctor SOURCE ...
   resnetkit models [NAME]
   resnetkit recipes [NAME]
 
-SOURCE: an image folder, a .csv/.parquet manifest, an archive folder (CIFAR, IDX), an image parquet,
-or digits, cifar10, cifar100, mnist, fashion-mnist. Every command takes --help and --json.
+SOURCE: an image folder, a .csv/.parquet manifest, an image parquet; a folder with CIFAR, IDX,
+ImageNet, COCO, Pascal VOC or Open Images as published; WebDataset .tar ('shard-{000..003}.tar');
+hf:NAME[:CONFIG]; coco-crops:PATH or voc-crops:PATH for the boxes as images; or digits, cifar10,
+cifar100, mnist, fashion-mnist. Every command takes --help and --json.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit with its code where that is not 0."""
     warnings.showwarning = lambda message, *_: print(f"resnetkit: note: {message}", file=sys.stderr)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        run(list(sys.argv[1:] if argv is None else argv))
+        run(arguments)
     except UserError as error:
         fail(str(error), 2)
     except CheckFailed as error:
         fail(str(error), 1)
     except Interrupted as error:
-        fail(f"{error}. Continue with the same command and --resume", 130)
+        fail(f"{error}{describe_continuation(arguments)}", 130)
     except KeyboardInterrupt:
-        fail("stopped; a training continues with the same command and --resume", 130)
+        fail(f"stopped{describe_continuation(arguments)}", 130)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, SafetensorError) as error:
@@ -69,13 +73,20 @@ def run(arguments: list[str]) -> None:
     as_json = "--json" in arguments
     command, *rest = [argument for argument in arguments if argument != "--json"] or ["--help"]
     if command in ("-h", "--help", "--version"):
-        print(__version__ if command == "--version" else USAGE.strip())
+        text = __version__ if command == "--version" else USAGE.strip()
+        print(json.dumps({command.strip("-"): text}) if as_json else text)
         sys.exit(0 if arguments else 2)
     result = find_command(command)(rest, as_json)
     if as_json:
         print(json.dumps(result, allow_nan=False))
     if result.get("failures"):
         raise CheckFailed(f"{result['failures']} image(s) could not be read")
+    if result.get("unsafe"):
+        raise CheckFailed(
+            f"training would not be safe because of {', '.join(result['unsafe'])}. Repair the "
+            "source, or train without the images concerned with --data.manifest, or let a kind "
+            "pass with --allow KIND"
+        )
 
 
 def run_train(arguments: list[str], as_json: bool) -> Result:
@@ -99,7 +110,7 @@ def run_train(arguments: list[str], as_json: bool) -> Result:
     result = train(parsed.experiment, parsed.out, resume=parsed.resume, console=STDERR)
     lines = [f"{result.steps:,} steps in {result.seconds:.0f} s: {result.finished_because}"]
     if result.validation is not None:
-        lines.append(f"Validation top-1 {describe_accuracy(result.validation)}")
+        lines.append(f"Validation {result.validation.describe()}")
     show([*lines, f"Package  {result.package}", f"Report   {result.report}"], as_json)
     return {
         "package": str(result.package),
@@ -113,12 +124,13 @@ def run_train(arguments: list[str], as_json: bool) -> Result:
 
 def run_evaluate(arguments: list[str], as_json: bool) -> Result:
     """Judge a package and print its accuracy with interval and per-class figures."""
+    from resnetkit.data.opening import DescribedSource
     from resnetkit.pipeline import evaluate
 
     asked = parse(EvaluateArguments, "evaluate", arguments)
     result = evaluate(
         asked.package,
-        asked.data,
+        DescribedSource(location=asked.data, manifest=asked.manifest),
         split=asked.split,
         out=asked.out,
         device=asked.device,
@@ -127,8 +139,7 @@ def run_evaluate(arguments: list[str], as_json: bool) -> Result:
     metrics = result.metrics
     if not as_json:
         print_class_table(metrics)
-    top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
-    lines = [f"{asked.split}: {metrics.images:,} images, top-1 {describe_accuracy(metrics)}{top5}"]
+    lines = [f"{asked.split}: {metrics.images:,} images, {metrics.describe()}"]
     show(lines + ([] if result.report is None else [f"Report   {result.report}"]), as_json)
     return {"split": asked.split, **metrics.as_dict()}
 
@@ -161,6 +172,13 @@ def run_predict(arguments: list[str], as_json: bool) -> Result:
     for reason in unreadable if asked.out is not None or as_json else []:
         print(f"resnetkit: note: {reason}", file=sys.stderr)
     return {"predictions": records, "failures": len(unreadable)}
+
+
+def run_data(arguments: list[str], as_json: bool) -> Result:
+    """One of the commands that look after the images, see cli_data.py."""
+    from resnetkit.cli_data import run_data_command
+
+    return run_data_command(arguments, as_json)
 
 
 def run_models(arguments: list[str], as_json: bool) -> Result:
@@ -200,11 +218,10 @@ COMMANDS: dict[str, Callable[[list[str], bool], Result]] = {
     "train": run_train,
     "evaluate": run_evaluate,
     "predict": run_predict,
+    "data": run_data,
     "models": run_models,
     "recipes": run_recipes,
 }
-
-STDERR = Console(stderr=True)
 
 
 def find_command(name: str) -> Callable[[list[str], bool], Result]:
@@ -215,39 +232,27 @@ def find_command(name: str) -> Callable[[list[str], bool], Result]:
     return COMMANDS[name]
 
 
-def parse(
-    kind: type[Arguments], command: str, arguments: list[str], default: Arguments | None = None
-) -> Arguments:
-    """The arguments of one command; tyro prints help and mistakes itself and exits with 2."""
-    return tyro.cli(
-        kind,
-        prog=f"resnetkit {command}",
-        args=arguments,
-        default=tyro.MISSING_NONPROP if default is None else default,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-
-
-def describe_accuracy(metrics: Metrics) -> str:
-    """Top-1 with its 95 % interval, in per cent."""
-    low, high = metrics.top1_interval
-    return f"{100 * metrics.top1:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
-
-
-def print_class_table(metrics: Metrics) -> None:
-    """Per-class figures on stdout."""
-    table = Table("class", "images", "precision", "recall", "F1", box=None)
+def print_class_table(metrics: AnyMetrics) -> None:
+    """Per-class figures on stdout; with average precision where a task has it."""
+    heads = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    if metrics.score_name == "mean_average_precision":
+        heads = {"average_precision": "AP", **heads}
+    table = Table("class", "images", *heads.values(), box=None)
     for row in metrics.per_class:
-        values = [row.precision, row.recall, row.f1]
+        values = [getattr(row, name) for name in heads]
         shown = ["-" if value is None else f"{100 * value:.1f} %" for value in values]
         table.add_row(escape(row.name), f"{row.support:,}", *shown)
     Console().print(table)
 
 
-def show(lines: list[str], as_json: bool) -> None:
-    """Lines for a person: on stdout, or on stderr where stdout belongs to JSON."""
-    for line in lines:
-        print(line, file=sys.stderr if as_json else sys.stdout)
+def describe_continuation(arguments: Sequence[str]) -> str:
+    """How a stopped command goes on."""
+    words = [argument for argument in arguments if argument != "--json"]
+    if words[:1] == ["train"]:
+        return ". Continue with the same command and --resume"
+    if words[:2] in (["data", "check"], ["data", "pack"]):
+        return ". The same command goes on where it stopped"
+    return ""
 
 
 def describe_system_error(error: OSError | SafetensorError) -> str:

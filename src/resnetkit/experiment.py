@@ -22,13 +22,21 @@ from resnetkit.types import UserError
 CONFIG_FILE = "config.yaml"
 # Settings that change neither weights nor figures may differ when a run is resumed.
 # The source is known by its content: the same pictures may have moved, or be named otherwise.
-FREE_ON_RESUME = {"data.source", "data.workers", "training.checkpoint_seconds"}
+# So is a pack, by the images it is made of and the settings it is made with.
+FREE_ON_RESUME = {
+    "data.source",
+    "data.manifest",
+    "data.pack",
+    "data.workers",
+    "training.checkpoint_seconds",
+}
 # Settings that training decides itself where they are left open (None or "auto").
 DECIDED = {
     "data.image_size",
     "data.resize",
     "data.color_mode",
     "data.storage",
+    "training.loss",
     "execution.precision",
     "execution.memory_order",
     "execution.compile",
@@ -54,6 +62,21 @@ class Experiment:
             raise UserError(
                 f"training.micro_batches must divide data.batch_size {self.data.batch_size}, "
                 f"got {self.training.micro_batches}"
+            )
+        refuse_double_balance(self.data, self.training)
+
+
+def refuse_double_balance(data: DataConfig, training: TrainingConfig) -> None:
+    """UserError when sampling and loss would both make up for the same rarity of classes."""
+    by_loss = {
+        "class_weights": training.class_weights != "none" and training.class_weights,
+        "logit_adjustment": training.logit_adjustment,
+    }
+    for name, value in by_loss.items():
+        if data.sampling != "as-is" and value:
+            raise UserError(
+                f"data.sampling {data.sampling} and training.{name} {value} correct the same "
+                "imbalance twice: choose one of them"
             )
 
 
@@ -89,7 +112,12 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     refuse_other_settings(saved, asked, out)
     return replace(
         saved,
-        data=replace(saved.data, source=asked.data.source, workers=asked.data.workers),
+        data=replace(
+            saved.data,
+            source=asked.data.source,
+            manifest=asked.data.manifest,
+            workers=asked.data.workers,
+        ),
         training=replace(saved.training, checkpoint_seconds=asked.training.checkpoint_seconds),
     )
 

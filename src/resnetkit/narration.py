@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from resnetkit.config import to_dict
-from resnetkit.data.contract import InputContract, normalise
+from resnetkit.data.balance import class_counts, expected_draws, image_weights
+from resnetkit.data.checks.findings import Finding
+from resnetkit.data.checks.kinds import KINDS
+from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData
 from resnetkit.data.sources import Split
-from resnetkit.data.transforms import decode_split
-from resnetkit.evaluation.metrics import Metrics
+from resnetkit.evaluation.evaluate import AnyMetrics
 from resnetkit.evaluation.report import ReportInput
-from resnetkit.evaluation.samples import Sample, choose_samples, softmax
+from resnetkit.evaluation.samples import (
+    Sample,
+    choose_multilabel_samples,
+    choose_samples,
+    softmax,
+)
 from resnetkit.experiment import Experiment
+from resnetkit.export.reference import contract_images
 from resnetkit.jsonl import Record
 from resnetkit.models.counting import count_parameters
 from resnetkit.models.zoo import find_entry
 from resnetkit.runtime import environment
+from resnetkit.training.loss import class_weights
 from resnetkit.training.plan import count_steps
 from resnetkit.training.state import TrainingState
+
+CLASSES_NAMED = 3  # at each end, where there are too many for one line
+NOTHING = "none of them"
+DECODED = {  # by data.storage
+    "memory": "decoded once into memory",
+    "files": "decoded by workers",
+    "packed": "decoded before",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +53,7 @@ class Judged:
 
     split: Split
     logits: np.ndarray
-    metrics: Metrics
+    metrics: AnyMetrics
 
 
 def announce(
@@ -54,19 +71,98 @@ def announce(
         f"Data     {experiment.data.source}: {contract.num_classes} classes, {len(data.train):,} "
         f"images to train, {held_out} to validate{unseen}",
         f"Input    {contract.color_mode} {contract.crop[0]}x{contract.crop[1]}, "
-        f"decoded {'once into memory' if experiment.data.storage == 'memory' else 'by workers'}",
+        f"{DECODED[experiment.data.storage]}",
+        *([f"Pack     {data.pack}"] if data.pack else []),
         f"Training {total:,} steps of {experiment.data.batch_size} images "
         f"({total / steps:.4g} epochs), {experiment.optimizer.name}, "
         f"{experiment.schedule.name} from {experiment.optimizer.learning_rate:g}",
+        f"Loss     {describe_loss(experiment, contract)}",
+        *(f"Balance  {line}" for line in describe_balance(experiment, data)),
         f"Machine  {next(model.parameters()).device}, {torch.get_num_threads()} threads, "
         f"{execution.precision}, {execution.memory_order}{compiled}",
     ]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    lines += [f"Note     {line}" for line in describe_findings(data)]
+    if data.unchecked:
+        lines.append(
+            f"Checked  all but {data.unchecked:,} images, which are read when their turn comes; "
+            "`resnetkit data check` reads them all"
+        )
     if data.skipped:
-        console.print(f"Skipped  {len(data.skipped)} unreadable image(s):", highlight=False)
-        for message in data.skipped:
-            console.print(f"  {message}", highlight=False, markup=False, soft_wrap=True)
+        lines.append(f"Skipped  {len(data.skipped)} unreadable image(s):")
+        lines += [f"  {message}" for message in data.skipped]
+    for line in lines:
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal would obey, or cannot show, written as backslash codes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def describe_findings(data: TrainingData) -> list[str]:
+    """What the cheap part of the data gate found, a line for each kind."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in data.findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    lines = []
+    for kind, found in kinds.items():
+        first = found[0]
+        where = ", ".join(first.names[:3])
+        more = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+        lines.append(f"{KINDS[kind].title}: {where or first.detail}{more}")
+    if lines:
+        lines.append(f"`resnetkit data check {data.config.source}` says more and looks deeper")
+    return lines
+
+
+def describe_loss(experiment: Experiment, contract: InputContract) -> str:
+    """The loss and what it compares, in words."""
+    config = experiment.training
+    details = [f"gamma {config.focal_gamma:g}"] if config.loss == "focal" else []
+    if config.label_smoothing:
+        details.append(f"label smoothing {config.label_smoothing:g}")
+    task = "one class an image" if contract.task == "single-label" else "several classes an image"
+    return ", ".join([f"{config.loss} for {task}", *details])
+
+
+def describe_balance(experiment: Experiment, data: TrainingData) -> list[str]:
+    """What the settings against imbalance make of the number of images of each class; or nothing.
+
+    Sampling changes how many an epoch has; class weights, as how many they count in the loss; logit
+    adjustment, as if of how many the network had learnt how frequent its classes are.
+    """
+    config, contract, labels = experiment.training, data.contract, data.train.labels
+    sampling = experiment.data.sampling
+    counts = class_counts(labels, contract.num_classes)
+    weights = class_weights(config, contract.task, counts, len(labels))
+    if sampling != "as-is":
+        what = f"{sampling} sampling, images per epoch"
+        drawn = image_weights(labels, contract.task, sampling)
+        after = expected_draws(labels, drawn, contract.num_classes)
+    elif weights is not None:
+        what = f"class weights {config.class_weights}, images count as"
+        after = counts * weights
+    elif config.logit_adjustment:
+        what = f"logit adjustment {config.logit_adjustment:g}, as if images were"
+        shares = (counts / counts.sum()) ** (1 - config.logit_adjustment)
+        after = counts.sum() * shares / shares.sum()
+    else:
+        return []
+    return [f"{what}: {_changes(contract.class_names, counts, after)}"]
+
+
+def _changes(names: Sequence[str], before: np.ndarray, after: np.ndarray) -> str:
+    """`cat 900 → 300, dog 100 → 300`; of many classes the largest and the smallest."""
+    order: list[int] = np.argsort(-before, kind="stable").tolist()
+    parts = [f"{names[k]} {_number(before[k])} → {_number(after[k])}" for k in order]
+    if len(parts) > 2 * CLASSES_NAMED:
+        hidden = len(parts) - 2 * CLASSES_NAMED
+        parts[CLASSES_NAMED:-CLASSES_NAMED] = [f"… {hidden} more"]
+    return ", ".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
 def describe_provenance(
@@ -82,6 +178,7 @@ def describe_provenance(
             "source": experiment.data.source,
             "digest": data.digest,
             "cut": data.cut,
+            "manifest": data.manifest,
             "images": count_images(data),
             "skipped": list(data.skipped),
         },
@@ -134,55 +231,43 @@ def describe_run(
     )
 
 
-def golden_images(split: Split, contract: InputContract, count: int = 8) -> Tensor:
-    """A few images of `split`, spread evenly, as the network sees them: uint8 [n,C,H,W]."""
-    chosen = np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64))
-    return torch.from_numpy(_contract_images(split, chosen, contract))
-
-
-def reference_statistics(
-    model: nn.Module, split: Split, contract: InputContract, count: int = 512
-) -> dict[str, Tensor]:
-    """What monitoring will compare with: class shares, channel and feature means and deviations."""
-    chosen = np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64))
-    images = torch.from_numpy(_contract_images(split, chosen, contract))
-    features = []
-    with torch.inference_mode():
-        device = next(model.parameters()).device
-        for part in images.split(64):
-            maps = model.forward_features(normalise(part.to(device), contract))  # pyright: ignore
-            features.append(maps.mean(dim=(2, 3)).cpu())
-    pooled = torch.cat(features)
-    channels = images.float().mean(dim=(2, 3)) * contract.scale
-    shares = torch.bincount(torch.from_numpy(split.labels), minlength=contract.num_classes)
-    return {
-        "class_share": shares.float() / len(split),
-        "feature_mean": pooled.mean(dim=0),
-        "feature_std": pooled.std(dim=0, unbiased=False),
-        "channel_mean": channels.mean(dim=0),
-        "channel_std": channels.std(dim=0, unbiased=False),
-    }
-
-
 def _samples(judged: Judged, contract: InputContract) -> list[Sample]:
-    rows = choose_samples(judged.logits, judged.split.labels)
-    images = _contract_images(judged.split, np.array(rows), contract)
+    if contract.task == "multi-label":
+        return _multilabel_samples(judged, contract)
+    labels = judged.split.class_numbers
+    rows = choose_samples(judged.logits, labels)
+    images = contract_images(judged.split, np.array(rows), contract)
     probabilities = softmax(judged.logits[rows])
     names = contract.class_names
     return [
         Sample(
             image=image,
             name=judged.split.names[row],
-            true=names[judged.split.labels[row]],
+            true=names[labels[row]],
             predicted=names[int(probability.argmax())],
             probability=float(probability.max()),
+            right=bool(probability.argmax() == labels[row]),
         )
         for row, image, probability in zip(rows, images, probabilities, strict=True)
     ]
 
 
-def _contract_images(split: Split, rows: np.ndarray, contract: InputContract) -> np.ndarray:
-    if split.images is not None:
-        return split.images[rows]
-    images, _ = decode_split(split, contract, indices=rows)
-    return images
+def _multilabel_samples(judged: Judged, contract: InputContract) -> list[Sample]:
+    rows = choose_multilabel_samples(judged.logits, judged.split.labels)
+    images = contract_images(judged.split, np.array(rows), contract)
+    names = contract.class_names
+    samples = []
+    for row, image in zip(rows, images, strict=True):
+        shown, said = judged.split.labels[row] > 0.5, judged.logits[row] > 0
+        shares = 1 / (1 + np.exp(-judged.logits[row].astype(np.float64)))
+        found = [f"{names[k]} {shares[k]:.0%}" for k in np.flatnonzero(said)]
+        sample = Sample(
+            image=image,
+            name=judged.split.names[row],
+            true=", ".join(names[k] for k in np.flatnonzero(shown)) or NOTHING,
+            predicted=", ".join(found) or NOTHING,
+            probability=None,
+            right=bool((shown == said).all()),
+        )
+        samples.append(sample)
+    return samples

@@ -23,18 +23,21 @@ from resnetkit.build import (
     build_task,
     identify,
     refuse_choice_without_validation,
+    settle_choices,
     with_workers,
 )
 from resnetkit.config import from_dict, to_yaml
 from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
 from resnetkit.data.loader import Loader
+from resnetkit.data.opening import DescribedSource, evaluation_config
 from resnetkit.data.sources import Split
+from resnetkit.evaluation.evaluate import AnyMetrics, task_metrics
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
-from resnetkit.evaluation.metrics import Metrics, compute_metrics
 from resnetkit.evaluation.report import write_report
 from resnetkit.experiment import CONFIG_FILE, Experiment, load_run, refuse_unwritable
 from resnetkit.export.package import ModelPackage, golden_outputs, load_package, save_package
+from resnetkit.export.reference import golden_images, reference_statistics
 from resnetkit.jsonl import keep_records, load_records
 from resnetkit.models.zoo import build_model, find_entry, resolve_model
 from resnetkit.narration import (
@@ -42,8 +45,6 @@ from resnetkit.narration import (
     announce,
     describe_provenance,
     describe_run,
-    golden_images,
-    reference_statistics,
 )
 from resnetkit.runtime import pick_device, reuse_freed_memory, write_file_atomically
 from resnetkit.serving.predictor import Failure, Prediction, load
@@ -65,7 +66,7 @@ class TrainingResult:
     steps: int
     seconds: float
     finished_because: str
-    validation: Metrics | None
+    validation: AnyMetrics | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Evaluation:
     """How a package fared on one split; `report` is None when no folder was given for it."""
 
     split: str
-    metrics: Metrics
+    metrics: AnyMetrics
     report: Path | None
 
 
@@ -93,20 +94,20 @@ def train(
     own_size = find_entry(experiment.model.name).image_size
     with ReadingBar(console) as bar:
         data = load_training_data(experiment.data, own_size, bar)
-    experiment = replace(experiment, data=with_workers(data.config))
+    experiment = settle_choices(experiment, data)
     refuse_choice_without_validation(experiment, data)
     model = build_network(experiment, data)
     batches = build_loader(experiment, data.train, data.contract, shuffle=True)
     if saved is None:
         experiment = settle(experiment, data, model, batches, console)
     announce(console, experiment, data, model, batches.steps_per_epoch)
-    state = run_training(experiment, data, model, batches, (out, console))
+    state = run_training(experiment, data, model, batches, out, console)
     return keep_result(experiment, data, state, out)
 
 
 def evaluate(
     package_folder: Path,
-    source: str,
+    source: str | DescribedSource,
     *,
     split: str = "test",
     out: Path | None = None,
@@ -115,6 +116,7 @@ def evaluate(
 ) -> Evaluation:
     """Judge a package on one split of a source, cut as the package's own training cut it.
 
+    Where training had a manifest, the split is the manifest's; `DescribedSource` gives another.
     Raises UserError when the source has no such split, has other classes than the package, or
     images that cannot be read.
     """
@@ -123,10 +125,9 @@ def evaluate(
         refuse_unwritable(out)
     experiment = from_dict(Experiment, package.provenance["experiment"], str(package_folder))
     # The worker count is the training machine's; this one has its own.
-    data = with_workers(replace(experiment.data, source=source, workers=None))
-    experiment = replace(experiment, data=data)
+    data, cut = evaluation_config(experiment.data, package.provenance["data"], source, split)
+    experiment = replace(experiment, data=with_workers(replace(data, workers=None)))
     with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
-        cut = package.provenance["data"].get("cut")
         images = load_evaluation_split(experiment.data, split, package.contract, cut, bar)
     model = package.model.to(pick_device(device))
     batches = build_loader(experiment, images, package.contract, shuffle=False)
@@ -134,7 +135,7 @@ def evaluate(
     if out is None:
         return Evaluation(split=split, metrics=judged.metrics, report=None)
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"split": split, "source": source, **judged.metrics.as_dict()}
+    figures = {"split": split, "source": data.source, **judged.metrics.as_dict()}
     write_file_atomically(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
     report = describe_run(package.provenance, model, package.contract, {split: judged}, [])
     write_report(out / "report.html", report)
@@ -184,10 +185,10 @@ def run_training(
     data: TrainingData,
     model: nn.Module,
     batches: Loader,
-    place: tuple[Path, Console],
+    out: Path,
+    console: Console,
 ) -> TrainingState:
     """Train until done, from the newest checkpoint of the run folder where there is one."""
-    out, console = place
     state = build_state(experiment, model, batches)
     if load_checkpoint(out / "checkpoints", state, identify(experiment, data)):
         console.print(f"Resuming at step {state.progress.step} of {state.progress.total_steps}.")
@@ -244,5 +245,5 @@ def keep_result(
 def judge(model: nn.Module, split: Split, contract: InputContract, batches: Loader) -> Judged:
     """The logits a network gives for a split, and the metrics that follow."""
     logits, labels, _ = run_evaluation(build_predict(model, contract), batches.batches(0))
-    metrics = compute_metrics(logits, labels, contract.class_names)
+    metrics = task_metrics(logits, labels, contract.class_names, contract.task)
     return Judged(split=split, logits=logits, metrics=metrics)

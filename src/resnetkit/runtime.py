@@ -56,7 +56,7 @@ def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
     _remove(temporary)  # of a dead process that had our number: usual in containers
     temporary.mkdir()
     try:
-        with _held(temporary):
+        with held(temporary):
             write(temporary)
             _seal(temporary)
             _put_in_place(temporary, final)
@@ -67,10 +67,8 @@ def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
 def verify_folder(folder: Path, unchecked: tuple[str, ...] = ()) -> None:
     """Compare every file with the manifest; hidden files (.DS_Store, .git) are nobody's business.
 
-    `unchecked` names files that may be edited or deleted, such as a model card.
-
-    Raises:
-        DamagedFolder: naming the file that is missing, unexpected, or of another size or content.
+    `unchecked` names files that may be edited or deleted, such as a model card. Raises
+    DamagedFolder naming the file that is missing, unexpected, or of another size or content.
     """
     listed = _load_manifest(folder)
     found = {name for name in _file_names(folder) if not name.startswith(".")}
@@ -86,46 +84,49 @@ def verify_folder(folder: Path, unchecked: tuple[str, ...] = ()) -> None:
 def recover_folder(final: Path) -> None:
     """Bring back a complete folder that a killed `commit_folder` had just moved aside."""
     for aside in list(final.parent.glob(glob.escape(f".{final.name}.old-") + "[0-9]*")):
-        with _held(aside) as abandoned:
+        with held(aside) as abandoned:
             if abandoned and not final.exists() and (aside / MANIFEST).is_file():
                 aside.rename(final)
                 _flush(final.parent)
 
 
-def sweep_temporaries(parent: Path) -> None:
-    """Remove what killed writers left in `parent`; what a living one is writing stays.
+def sweep_temporaries(parent: Path, name: str = "*") -> None:
+    """Remove what killed writers of `name` left in `parent`; what a living one writes stays.
 
     A living writer holds a lock on its temporary folder, which the system drops when it dies:
     process numbers would not do, since containers give the same ones again.
     """
-    for aside in list(parent.glob(".*.old-[0-9]*")):
+    for aside in list(parent.glob(f".{name}.old-[0-9]*")):
         recover_folder(parent / aside.name[1:].rpartition(".old-")[0])
-    for leftover in [*parent.glob(".*.tmp-[0-9]*"), *parent.glob(".*.old-[0-9]*")]:
-        with _held(leftover) as abandoned:
+    for leftover in [*parent.glob(f".{name}.tmp-[0-9]*"), *parent.glob(f".{name}.old-[0-9]*")]:
+        with held(leftover) as abandoned:
             if abandoned:
                 _remove(leftover)
 
 
 def write_file_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or none (UTF-8 for text): temporary file, flush, rename."""
+    """Write a whole file or none (UTF-8 for text)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         temporary.touch()
-        with _held(temporary):
+        with held(temporary):
             temporary.write_bytes(data.encode() if isinstance(data, str) else data)
             _flush(temporary)
             temporary.replace(path)
         _flush(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a full disk does not say where
+            error.filename = str(path)
+        raise
     finally:
         _remove(temporary)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda", "cuda:<number>" or "mps"; auto takes the fastest here.
+    """The device for "auto" (the fastest here), "cpu", "cuda", "cuda:<number>" or "mps".
 
-    Raises:
-        UserError: the name is none of these, or this machine has no such device.
+    Raises UserError when the name is none of these, or this machine has no such device.
     """
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     apple = ["mps"] if torch.backends.mps.is_available() else []
@@ -203,7 +204,7 @@ def _put_in_place(temporary: Path, final: Path) -> None:
         aside = final.with_name(f".{final.name}.old-{os.getpid()}")
         _remove(aside)
         try:
-            with _held(final):
+            with held(final):
                 final.rename(aside)
                 temporary.rename(final)
         finally:
@@ -222,7 +223,7 @@ def _swap(one: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[bool]:
+def held(path: Path) -> Iterator[bool]:
     """Hold the lock that tells `sweep_temporaries` that a living process is at work here.
 
     Gives False where another one has it, or where there are no such locks (Windows, some network

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # importing torch takes seconds, which `resnetkit --help` need not wait for
     import torch
     from torch import Tensor
+
+Task = Literal["single-label", "multi-label"]  # one class an image, or any number of them
 
 
 class UserError(ValueError):
@@ -19,10 +21,14 @@ class UserError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One batch as the loader hands it over; `indices` number the images within their split."""
+    """One batch as the loader hands it over.
+
+    `indices` number the images within their split of N; an image that comes again in the same epoch
+    (balanced sampling) is numbered N, 2 N, … higher, so that it is augmented differently.
+    """
 
     images: Tensor  # [N,C,H,W] uint8
-    labels: Tensor  # [N] int64
+    labels: Tensor  # [N] int64; or [N,K] float32: indicators or soft labels, see `Split`
     indices: Tensor  # [N] int64
 
     def to(self, device: torch.device) -> Batch:

@@ -172,12 +172,12 @@ def test_resized_crops_lie_inside_and_keep_area_and_aspect_ratio(height, width, 
     assert (share_x + centre_x.abs()).max() <= 1 + 1e-5
     assert (share_y + centre_y.abs()).max() <= 1 + 1e-5
     area = share_x * share_y
-    assert area.min() >= low - 1e-4
-    assert area.max() <= high + 1e-4
-    aspect = share_x * width / (share_y * height)
-    fits = (aspect >= 3 / 4 - 1e-3) & (aspect <= 4 / 3 + 1e-3)
-    touches = (share_x > 1 - 1e-3) | (share_y > 1 - 1e-3)
-    assert (fits | touches).all()  # elongated images: the nearest ratio that fits inside
+    aspect = width / height
+    largest = min(1.0, 4 / 3 / aspect, aspect / (3 / 4))  # of the allowed ratios, that fits inside
+    assert area.min() >= min(low, largest) - 1e-4
+    assert area.max() <= min(high, largest) + 1e-4
+    ratio = share_x * width / (share_y * height)
+    assert ((ratio >= 3 / 4 - 1e-3) & (ratio <= 4 / 3 + 1e-3)).all()
     for row in (0, 7):
         middle = float(result[row, 0].mean())
         expected = (float(centre_y[row]) + 1) / 2 * height - 0.5
@@ -357,3 +357,18 @@ def test_shrink_averages():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         AugmentConfig(**settings)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("channels", "width"), [(3, 32), (3, 5), (1, 32), (1, 7)])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_flips_are_those_of_where_in_every_memory_order(kind, channels, width, channels_last):
+    images = (255 * noise(32, channels, 7, width)).to(kind)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    before, draws = images.clone(), draws_for(32)
+    flipped = draws.uniform("flip", 1)[:, 0] < 0.5
+    assert 5 < int(flipped.sum()) < 27
+    expected = torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+    assert torch.equal(flip_half(images, draws), expected)
+    assert torch.equal(images, before)

@@ -1,7 +1,8 @@
 """Input contract: round trip, hash, refusals, normalisation."""
 
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from resnetkit.data.contract import (
     InputContract,
     check_class_names,
+    check_task,
     from_preprocessor_config,
     normalisation_tensors,
     normalise,
@@ -38,6 +40,7 @@ def contracts(draw):
     entries = draw(st.sampled_from([channels, channels * crop[0] * crop[1]]))
     return InputContract(
         class_names=draw(st.lists(st.text(), min_size=1, max_size=5, unique=True)),
+        task=draw(st.sampled_from(["single-label", "multi-label"])),
         color_mode=color_mode,
         exif_transpose=draw(st.booleans()),
         resize=max(crop) + draw(st.integers(0, 9)),
@@ -201,3 +204,24 @@ def test_other_classes_are_refused_by_name():
         check_class_names(CONTRACT, ("cat", "bird"), "data")
     with pytest.raises(UserError, match="order is not"):
         check_class_names(CONTRACT, ("dog", "cat"), "data")
+
+
+def test_contracts_of_one_class_an_image_are_as_before_there_were_tasks():
+    fields = {key: value for key, value in asdict(CONTRACT).items() if key != "task"}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    assert CONTRACT.hash == hashlib.sha256(text.encode()).hexdigest()
+    assert "task" not in to_preprocessor_config(CONTRACT)["resnetkit"]
+    several = replace(CONTRACT, task="multi-label")
+    assert several.hash != CONTRACT.hash
+    config = to_preprocessor_config(several)
+    del config["resnetkit"]["task"]
+    with pytest.raises(UserError, match="changed after it was written"):
+        from_preprocessor_config(config)
+
+
+def test_a_task_nobody_knows_or_another_one_is_refused():
+    with pytest.raises(UserError, match=r"task must be one of .* got 'regression'"):
+        replace(CONTRACT, task="regression")
+    check_task(CONTRACT, "single-label", "pictures")
+    with pytest.raises(UserError, match=r"labels of pictures .* for one class an image .* several"):
+        check_task(CONTRACT, "multi-label", "pictures")

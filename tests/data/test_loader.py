@@ -1,23 +1,24 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from resnetkit.data.contract import InputContract
 from resnetkit.data.draws import epoch_order
-from resnetkit.data.loader import Loader, LoaderConfig
+from resnetkit.data.find_pack import attach_pack
+from resnetkit.data.loader import AHEAD, MOST_THREADS, Loader, LoaderConfig, choose_worker_kind
+from resnetkit.data.pack import pack_source
+from resnetkit.data.packed import load_pack
 from resnetkit.data.source_types import Split
-from resnetkit.types import Batch, Interrupted, UserError
+from resnetkit.data.sources import load_source
+from resnetkit.data.transforms import decode_split
+from resnetkit.types import Batch, UserError
 
 COUNT = 23
 CONTRACT = InputContract(
@@ -87,16 +88,101 @@ def test_memory_bytes_and_files_give_the_same_batches(splits, shuffle):
             assert_equal(list(memory.batches(epoch)), list(other.batches(epoch)))
 
 
+@pytest.mark.parametrize("kind", ["threads", "processes"])
 @pytest.mark.parametrize("scale", [None, (0.2, 0.9)])
-def test_workers_change_nothing(splits, scale):
+def test_workers_change_nothing(splits, kind, scale):
     none = build(splits["files"], resized_crop_scale=scale)
-    two = build(splits["files"], resized_crop_scale=scale, workers=2)
+    two = build(splits["files"], resized_crop_scale=scale, workers=2, worker_kind=kind)
     for epoch, start in ((0, 0), (1, 0), (1, 3), (0, 4)):
         assert_equal(list(none.batches(epoch, start)), list(two.batches(epoch, start)))
 
 
-def test_workers_survive_an_iteration_that_is_given_up(splits):
-    loader = build(splits["bytes"], workers=2)
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory) -> dict[str, Split]:
+    """Photographs of different sizes in a folder and in two packs."""
+    root = tmp_path_factory.mktemp("packs")
+    generator = np.random.default_rng(1)
+    for number in range(COUNT):
+        folder = root / "source" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        height, width = generator.integers(6, 40, 2)
+        noise = generator.integers(0, 256, (height // 3 + 1, width // 3 + 1, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((int(width), int(height)))
+        picture.save(folder / f"{number:02d}.jpg", quality=90)
+    files = load_source(str(root / "source"), ("train",)).splits["train"]
+    found = {"files": files}
+    for storage in ("raw", "jpeg"):
+        report = pack_source(str(root / "source"), root / storage, side=10, storage=storage)
+        attached = attach_pack(files, load_pack(report.folder))
+        assert isinstance(attached, Split)
+        found[storage] = attached
+    return found
+
+
+@given(
+    storage=st.sampled_from(["files", "raw", "jpeg"]),
+    workers=st.integers(1, 4),
+    batch_size=st.integers(1, COUNT + 3),
+    epoch=st.integers(0, 3),
+    scale=st.sampled_from([None, (0.08, 1.0), (0.5, 0.5)]),
+    data=st.data(),
+)
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_an_image_looks_the_same_in_every_lane_batch_and_thread(
+    packs, storage, workers, batch_size, epoch, scale, data
+):
+    chosen = packs[storage]
+    settings = {"batch_size": batch_size, "resized_crop_scale": scale}
+    start = data.draw(st.integers(0, max(1, COUNT // batch_size) - 1))
+    several = list(build(chosen, workers=workers, **settings).batches(epoch, start))
+    assert_equal(several, list(build(chosen, **settings).batches(epoch))[start:])
+    alone = list(build(chosen, **{**settings, "batch_size": 1}).batches(epoch))
+    by_number = {int(batch.indices[0]): batch.images[0] for batch in alone}
+    for batch in several:
+        for number, image in zip(batch.indices.tolist(), batch.images, strict=True):
+            assert torch.equal(image, by_number[number])
+
+
+def test_a_raw_pack_of_the_contracts_side_is_judged_as_its_files_are(packs):
+    decoded = list(build(packs["files"], shuffle=False).batches(0))
+    assert_equal(decoded, list(build(packs["raw"], shuffle=False, workers=2).batches(0)))
+    whole, unreadable = decode_split(packs["raw"], CONTRACT)
+    assert not unreadable
+    assert np.array_equal(whole, torch.cat([batch.images for batch in decoded]).numpy())
+
+
+def test_packs_and_few_workers_are_read_by_threads(splits, packs):
+    assert choose_worker_kind(splits["files"], MOST_THREADS) == "threads"
+    assert choose_worker_kind(splits["files"], MOST_THREADS + 1) == "processes"
+    assert choose_worker_kind(packs["raw"], 64) == "threads"
+
+
+def test_read_batches_lie_in_memory_as_the_trainer_wants_them(splits):
+    batch = next(build(splits["files"]).batches(0))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_threads_begin_no_more_than_they_are_ahead(splits, monkeypatch):
+    begun: list[int] = []
+    original = Loader._begin
+
+    def begin(self, epoch, chunk):
+        begun.append(len(chunk))
+        return original(self, epoch, chunk)
+
+    monkeypatch.setattr(Loader, "_begin", begin)
+    batches = build(splits["files"], workers=2, batch_size=2).batches(0)
+    next(batches)
+    assert len(begun) == AHEAD + 1
+    batches.close()
+    assert len(begun) == AHEAD + 1
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_workers_survive_an_iteration_that_is_given_up(splits, kind):
+    loader = build(splits["bytes"], workers=2, worker_kind=kind)
     expected = list(build(splits["memory"]).batches(1))
     assert torch.equal(next(loader.batches(1)).indices, expected[0].indices)
     assert_equal(list(loader.batches(1)), expected)
@@ -164,82 +250,5 @@ def test_an_image_that_broke_during_training_is_named(splits, tmp_path):
     files[7].write_bytes(b"")
     with pytest.raises(UserError, match=r"7\.png"):
         list(build(split, shuffle=False).batches(0))
-    loader = build(split, shuffle=False, workers=2)
     with pytest.raises(UserError, match=r"7\.png"):
-        list(loader.batches(0))
-    # Held by the caught traceback, it would be collected late, which takes torch 10 seconds.
-    assert loader._decoder is not None
-    loader._decoder._iterator._shutdown_workers()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-@pytest.mark.parametrize("attempt", range(4))
-def test_ctrl_c_leaves_the_workers_to_the_trainer(splits, attempt):
-    loader = build(splits["bytes"], workers=2)
-    batches = loader.batches(0)
-    first = next(batches)  # the second worker may still be starting
-    assert loader._decoder is not None
-    for worker in loader._decoder._iterator._workers:
-        os.kill(worker.pid, signal.SIGINT)
-    assert_equal([first, *batches], list(build(splits["memory"]).batches(0)))
-
-
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np, torch
-from resnetkit.data.contract import InputContract
-from resnetkit.data.loader import Loader, LoaderConfig
-from resnetkit.data.source_types import Split
-print("script runs")
-split = Split(labels=np.zeros(4, np.int64), names=list("abcd"), encoded=[Path(sys.argv[1])] * 4)
-contract = InputContract(
-    class_names=("a",), resize=10, crop=(10, 10), mean=(0.5,) * 3, std=(1.0,) * 3
-)
-torch.nn.functional.conv2d(torch.randn(8, 3, 64, 64), torch.randn(8, 3, 3, 3))
-config = LoaderConfig(batch_size=2, workers=2, seed=0, shuffle=True)
-loader = Loader(split, contract, config)
-"""
-
-
-def run_script(folder: Path, splits: dict[str, Split], ending: str) -> tuple[int, str, str]:
-    script = folder / "script.py"
-    script.write_text(SCRIPT + ending)
-    command = [sys.executable, "-W", "error", script, splits["files"].encoded[0]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_a_script_without_a_main_guard_is_run_once(splits, tmp_path):
-    result = run_script(tmp_path, splits, "print(len(list(loader.batches(0))))")
-    assert result == (0, "script runs\n2\n", "")
-
-
-KILLED = """
-batches = loader.batches(0)
-next(batches)
-print(*(worker.pid for worker in loader._decoder._iterator._workers), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks in /proc")
-def test_workers_end_with_a_trainer_that_is_killed(splits, tmp_path):
-    code, output, errors = run_script(tmp_path, splits, KILLED)
-    assert (code, errors) == (-signal.SIGKILL, "")
-    workers = output.splitlines()[1].split()
-    assert len(workers) == 2
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
-        assert time.monotonic() < deadline, "a worker outlives its trainer"
-        time.sleep(0.05)
-
-
-def test_a_worker_ended_from_outside_interrupts(splits):
-    """As `systemctl stop` or a job scheduler does, which signal every process."""
-    loader = build(splits["files"], workers=1)
-    next(loader.batches(0))
-    (worker,) = loader._decoder._iterator._workers
-    os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(Interrupted, match="a decoding process was ended from outside"):
-        [batch for epoch in range(50) for batch in loader.batches(epoch)]
+        list(build(split, shuffle=False, workers=2).batches(0))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from resnetkit.data.source_types import Split
 
@@ -66,3 +67,20 @@ def test_digest_of_files_sees_a_changed_file(tmp_path):
     assert split.digest() == before
     files[1].write_bytes(b"22")
     assert split.digest() != before
+
+
+def test_class_numbers_are_the_labels_or_the_largest_soft_label():
+    split = make_split()
+    assert split.class_numbers is split.labels
+    soft = np.array([[0.1, 0.9], [0.6, 0.4], [0.5, 0.5]], np.float32)
+    numbers = make_split(labels=soft).class_numbers
+    assert (numbers.tolist(), numbers.dtype) == ([1, 0, 0], np.int64)
+    chosen = make_split(labels=soft).subset([2, 0])
+    np.testing.assert_array_equal(chosen.labels, soft[[2, 0]])
+    assert make_split(labels=soft).digest() != make_split(labels=soft[::-1]).digest()
+
+
+@pytest.mark.parametrize("labels", [np.zeros(3), np.zeros((3, 2)), np.zeros((3, 2), np.int64)])
+def test_labels_of_another_kind_are_our_bug(labels):
+    with pytest.raises(AssertionError):
+        make_split(labels=labels)

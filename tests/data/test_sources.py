@@ -3,7 +3,16 @@
 import pytest
 from PIL import Image
 
-from resnetkit.data.sources import SOURCES, load_source
+from resnetkit.data.sources import (
+    ACCEPTED,
+    FORMATS,
+    PREFIXES,
+    SOURCES,
+    is_image_folder,
+    is_manifest,
+    load_source,
+    place_of,
+)
 from resnetkit.types import UserError
 
 
@@ -23,6 +32,9 @@ def test_builtin_names():
         ("digit", "Did you mean 'digits'"),
         ("CIFAR-10", "Did you mean 'cifar10'"),
         ("fashion_mnist", "'fashion-mnist'"),
+        ("coco-crop:/data/x", "Did you mean 'coco-crops:/data/x'"),
+        ("voc_crops:/data/x", "Did you mean 'voc-crops:/data/x'"),
+        ("C:/pictures", "no file or folder 'C:/pictures'"),
         ("", "no file"),
         ("/no/such", "no file or folder '/no/such'"),
         ("a\0b", "no file"),
@@ -61,6 +73,49 @@ def test_the_home_folder_is_understood(tmp_path, monkeypatch):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         Image.new("L", (4, 4)).save(tmp_path / "pictures" / name / "1.png")
     assert load_source("~/pictures", ["train"]).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_without_a_path(prefix, tmp_path):
+    refused(f"{prefix}:/no/such", f"{prefix}:/no/such: there is no file or folder '/no/such'")
+    refused(f"{prefix}:", f"{prefix}:: there is no file or folder ''")
+    refused(f"{prefix}:{tmp_path}", "needed is|there are no|are not there")
+
+
+def test_every_prefix_is_told_and_every_format_tried():
+    assert all(name in ACCEPTED for name in (*PREFIXES, *SOURCES))
+    assert list(FORMATS)[-1] == "folder"  # it takes any folder
+    assert {name.removesuffix("-crops") for name in PREFIXES} <= set(FORMATS)
+
+
+def test_a_path_called_like_a_prefix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("coco:x/a", "coco:x/b"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / name / "1.png")
+    refused("coco:x", "coco:x: there is no file or folder 'x'")
+    assert load_source("./coco:x", ["train"]).class_names == ("a", "b")
+
+
+def test_what_a_location_is_taken_for(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "m.csv").write_text("path,label\n")
+    (tmp_path / "m.json").write_text("{}")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/model.safetensors").touch()
+    folders = ["", "a", "m.csv", "m.json", "package", "gone", "a\0b"]
+    assert [name for name in folders if is_image_folder(f"{tmp_path}/{name}")] == ["", "a"]
+    assert [name for name in folders if is_manifest(f"{tmp_path}/{name}")] == ["m.csv"]
+    for name in ("digits", "hf:x", f"coco:{tmp_path}", "", " "):
+        assert not is_image_folder(name)
+        assert not is_manifest(name)
+
+
+def test_where_a_location_is(tmp_path):
+    assert place_of(str(tmp_path)) == place_of(f"coco-crops:{tmp_path}") == tmp_path
+    assert place_of(f"{tmp_path}/a-{{0..9}}.tar") == tmp_path
+    assert place_of("digits") is None
+    assert place_of("hf:org/name") is None
 
 
 def test_a_path_called_like_a_builtin_name(tmp_path, monkeypatch):

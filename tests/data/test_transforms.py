@@ -14,18 +14,14 @@ from resnetkit.data import transforms
 from resnetkit.data.contract import InputContract
 from resnetkit.data.source_types import Split
 from resnetkit.data.transforms import (
-    CROP_DRAWS,
     UnreadableImage,
     decode_split,
     find_unreadable,
     fit_image,
     image_sizes,
     load_contract_image,
-    random_resized_crop,
 )
 from resnetkit.types import UserError
-
-FULL, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def make_contract(resize=20, crop=(16, 16), color_mode="RGB", interpolation="bilinear"):
@@ -126,49 +122,6 @@ def test_a_picture_opened_but_cut_short_is_unreadable():
 def test_a_hair_thin_image_is_refused_instead_of_filling_the_memory():
     with pytest.raises(UnreadableImage, match="'x': 1 x 300000 pixels are too elongated"):
         load_contract_image(np.zeros((300000, 1), np.uint8), make_contract(224, (224, 224)), "x")
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=CROP_DRAWS, max_size=CROP_DRAWS),
-)
-def test_random_crop_stays_inside_and_is_a_function_of_its_draws(size, draws):
-    draws = np.array(draws)
-    left, top, right, bottom = transforms._random_box(size, draws, FULL, RATIO)
-    assert 0 <= left < right <= size[0]
-    assert 0 <= top < bottom <= size[1]
-    image = Image.fromarray(noise(size[1], size[0]))
-    first = random_resized_crop(image, make_contract(), draws, FULL, RATIO)
-    assert first.shape == (3, 16, 16)
-    assert np.array_equal(first, random_resized_crop(image, make_contract(), draws, FULL, RATIO))
-    part = image.crop((left, top, right, bottom)).resize((16, 16), Image.Resampling.BILINEAR)
-    assert np.array_equal(first, np.asarray(part).transpose(2, 0, 1))
-
-
-def test_random_crops_have_the_areas_ratios_and_places_asked_for():
-    rng = np.random.default_rng(1)
-    boxes = np.array(
-        [
-            transforms._random_box((400, 400), rng.random(CROP_DRAWS), (0.1, 0.5), RATIO)
-            for _ in range(2000)
-        ]
-    )
-    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    areas = widths * heights / 400**2
-    assert 0.098 < areas.min() < 0.11
-    assert 0.49 < areas.max() < 0.503
-    assert abs(areas.mean() - 0.3) < 0.01
-    assert abs(np.log(widths / heights).mean()) < 0.015
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    assert np.all(abs(centres.mean(axis=0) - 200) < 5)
-
-
-def test_a_whole_image_crop_of_a_fitting_image_keeps_every_bit():
-    pixels = noise(16, 16)
-    draws = np.zeros(CROP_DRAWS)
-    result = random_resized_crop(Image.fromarray(pixels), make_contract(), draws, (1, 1), (1, 1))
-    assert np.array_equal(result, pixels.transpose(2, 0, 1))
 
 
 def make_split(count=150, bad=()):

@@ -1,10 +1,12 @@
 import re
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from resnetkit.evaluation.metrics import compute_metrics
+from resnetkit.evaluation.multilabel import compute_multilabel_metrics
 from resnetkit.evaluation.report import ReportInput, render_report, write_report
 from resnetkit.evaluation.samples import Sample
 
@@ -92,6 +94,7 @@ def report_input(classes=3, epochs=3, names=None, text="plain", **changes):
                 true=names[0],
                 predicted=names[1],
                 probability=0.75,
+                right=False,
             ),
         ),
         "notes": (f"skipped {text}",),
@@ -175,6 +178,52 @@ def test_many_classes_show_the_weakest_first():
     assert "20 more classes" in table
     pairs = html[html.index("Most confused") :]
     assert pairs.index("class 033") < pairs.index("class 034") < pairs.index("100.0")
+
+
+def test_several_classes_an_image_have_average_precision_and_no_confusion_matrix():
+    generator = np.random.default_rng(1)
+    names = [f"{HOSTILE} {index:02}" for index in range(25)]
+    labels = (generator.random((40, 25)) < 0.3).astype(np.float32)
+    labels[:, 7] = 0
+    logits = (generator.normal(size=(40, 25)) + labels).astype(np.float32)
+    logits[:, 3] = 2 * labels[:, 3] - 1
+    metrics = compute_multilabel_metrics(logits, labels, names)
+    lines = [
+        {k: v for k, v in line.items() if k != "top1"}
+        | ({"mean_average_precision": 0.25} if line["kind"] == "validation" else {})
+        for line in records(2)
+    ]
+    sample = Sample(
+        image=np.zeros((3, 8, 8), np.uint8),
+        name="x.png",
+        true="cat, dog",
+        predicted="cat 98 %",
+        probability=None,
+        right=False,
+    )
+    report = report_input(
+        25, names=names, evaluations={"test": metrics}, records=lines, samples=(sample,)
+    )
+    html = render_report(report)
+    shown = " ".join("".join(Page(html).text).split())
+    assert metrics.mean_average_precision is not None
+    assert f"{metrics.mean_average_precision:.2%}".replace("%", " %") in shown
+    low, high = metrics.mean_average_precision_interval
+    assert f"95 % interval {100 * low:.2f} % to {100 * high:.2f} %" in shown
+    for text in ("Test mean average precision", "mAP (%)", "best 25.00 %", "5 more classes"):
+        assert text in shown, text
+    for text in ("true: cat, dog", "cat 98 %"):
+        assert text in shown, text
+    assert "Confusion" not in html
+    table = html[html.index("Per class") :]
+    assert "<script" not in html
+    assert table.index(lowest_class(metrics)) < table.index("more classes")
+
+
+def lowest_class(metrics):
+    """The name, as the page escapes it, of the class with the lowest average precision."""
+    known = [row for row in metrics.per_class if row.average_precision is not None]
+    return escape(min(known, key=lambda row: row.average_precision).name)
 
 
 def test_write_report_writes_utf8(tmp_path):

@@ -55,7 +55,7 @@ def test_everything_comes_back_bit_for_bit_and_continues_alike(name, best, tmp_p
     state.progress.epoch_loss_sum = 0.1 + 0.2
     if best:
         state.best_weights = {k: v.clone() for k, v in state.model.state_dict().items()}
-        state.progress.best_top1, state.progress.best_loss = 2 / 3, 1e-17
+        state.progress.best_score, state.progress.best_loss = 2 / 3, 1e-17
     save_checkpoint(tmp_path, state, IDENTITY)
 
     restored = build_state(setup, build_net(seed=7))

@@ -23,6 +23,24 @@ from resnetkit.types import UserError
         ({"seed": -1}, "training.seed must be 0 or more, got -1"),
         ({"early_stopping_patience": 0}, "early_stopping_patience must be 1 or more, got 0"),
         ({"checkpoint_seconds": -1.0}, "checkpoint_seconds must be 0 or more, got -1.0"),
+        ({"loss": "focal", "focal_gamma": -1.0}, "focal_gamma must be 0 or more, got -1.0"),
+        ({"loss": "focal", "focal_gamma": 0.0}, "focal_gamma 0 turns the focal loss off"),
+        ({"focal_gamma": 3.0}, "focal_gamma has no effect with training.loss auto"),
+        ({"class_weights": "effective-number"}, "only act together, got effective-number and None"),
+        ({"effective_number_beta": 0.9}, "only act together, got none and 0.9"),
+        (
+            {"class_weights": "effective-number", "effective_number_beta": 1.0},
+            "effective_number_beta must lie between 0 and 1, got 1: .*towards 1 they weigh",
+        ),
+        ({"logit_adjustment": -1.0}, "logit_adjustment must be 0 or more"),
+        (
+            {"class_weights": "inverse", "logit_adjustment": 1.0},
+            "class_weights inverse and training.logit_adjustment 1 correct the same imbalance",
+        ),
+        (
+            {"loss": "binary-cross-entropy", "logit_adjustment": 1.0},
+            "logit_adjustment shifts the classes .* cross-entropy never compares",
+        ),
         (
             {"early_stopping_patience": 2, "keep": "last"},
             "early_stopping_patience needs training.keep best",

@@ -23,6 +23,7 @@ from resnetkit.optim.schedules import ScheduleConfig
 from resnetkit.training.checkpoint import save_checkpoint
 from resnetkit.training.config import TrainingConfig
 from resnetkit.training.execution import ExecutionConfig, arrange, prepare_network
+from resnetkit.training.loss import build_loss, settle_loss
 from resnetkit.training.plan import count_steps
 from resnetkit.training.state import Progress, TrainingState
 from resnetkit.training.trainer import StepReport, TrainingTask, ValidationReport
@@ -117,6 +118,8 @@ def build_task(setup: Setup, state: TrainingState, folder: Path | None = None) -
         if folder is not None:
             save_checkpoint(folder, present, IDENTITY)
 
+    labels, device = build_split(setup.count).labels, torch.device("cpu")
+    training = settle_loss(setup.training, CONTRACT.task)
     return TrainingTask(
         config=setup.training,
         schedule=setup.schedule,
@@ -124,8 +127,10 @@ def build_task(setup: Setup, state: TrainingState, folder: Path | None = None) -
         learning_rate=setup.optimizer.learning_rate,
         batches=build_loader(setup),
         forward=prepare_network(state.model, setup.execution),
+        loss=build_loss(training, CONTRACT.task, labels, CLASSES, device),
         prepare=prepare,
         validate=build_judge(state.model),
+        score_name="top1",
         save=save,
         stop_requested=lambda: False,
     )

@@ -7,15 +7,16 @@ normalised afterwards; what a crop or a hole leaves empty is then zero, the mean
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from resnetkit.data.contract import InputContract, normalise
+from resnetkit.data.crops import CROP_DRAWS, crop_shares
 from resnetkit.data.draws import Draws
 from resnetkit.data.policy import POLICIES
 from resnetkit.types import Batch, UserError
@@ -95,11 +96,14 @@ def prepare_batch(
 ) -> tuple[Tensor, Tensor]:
     """What one training step learns from: images float [N,C,H,W] and targets float [N,K].
 
+    Targets are the class alone, or soft labels or indicators as the batch has them; then mixed.
     `crop` says whether the random resized crop is still to be done here; images decoded by workers
     come cropped already, where the full resolution was at hand.
     """
     images = augment_images(batch.images, draws, config, contract, crop=crop)
-    targets = F.one_hot(batch.labels, contract.num_classes).float()
+    labels = batch.labels
+    targets = labels if labels.ndim == 2 else F.one_hot(labels, contract.num_classes).float()
+    assert targets.shape == (len(images), contract.num_classes), targets.shape
     return mix_batch(images, targets, draws, config)
 
 
@@ -143,7 +147,21 @@ def pad_and_crop(images: Tensor, draws: Draws, padding: int) -> Tensor:
 def flip_half(images: Tensor, draws: Draws, *, alternate: bool = False) -> Tensor:
     """Mirror half of the images left to right, by chance or in alternate epochs: [N,C,H,W]."""
     flipped = draws.alternating("flip") if alternate else draws.uniform("flip", 1)[:, 0] < 0.5
-    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+    return _pick(flipped, images.flip(3), images)
+
+
+def _pick(chosen: Tensor, ones: Tensor, others: Tensor) -> Tensor:
+    """`ones` where `chosen` bool [N], else `others`: [N,C,H,W]; may write into `ones`.
+
+    In words of memory where images lie densely alike, since `where` takes its time for each byte.
+    """
+    by_pixel = ones.permute(0, 2, 3, 1), others.permute(0, 2, 3, 1)
+    whole = others[:1].numel() * others.element_size() % 8 == 0
+    if not whole or not all(images.is_contiguous() for images in by_pixel):
+        return torch.where(chosen.view(-1, 1, 1, 1), ones, others)
+    words, other_words = (images.flatten(1).view(torch.int64) for images in by_pixel)
+    torch.where(chosen[:, None], words, other_words, out=words)
+    return ones
 
 
 def cut_hole(images: Tensor, draws: Draws, side: int) -> Tensor:
@@ -159,25 +177,16 @@ def cut_hole(images: Tensor, draws: Draws, side: int) -> Tensor:
 def random_resized_crop(images: Tensor, draws: Draws, scale: tuple[float, float]) -> Tensor:
     """Crop a random area and aspect ratio, resize back (Szegedy et al. 2014, section 6).
 
-    Aspect ratios in pixels lie between 3/4 and 4/3, log-uniformly. Resampling is bilinear.
+    The part is the one that the loader would cut out of the same image, see `crop_shares`, to a
+    fraction of a pixel. Resampling is bilinear.
     """
-    draw = draws.uniform("resized_crop", 4)
+    numbers = draws.numbers("resized_crop", CROP_DRAWS)
     height, width = images.shape[-2:]
-    area = scale[0] + (scale[1] - scale[0]) * draw[:, 0]
-    # Log of width over height, both as shares of the image's. Crops that would not fit are never
-    # drawn, which a batch can do without rejecting and drawing again.
-    square, bound, room = math.log(height / width), math.log(4 / 3), -area.log()
-    low = (-room).clamp(min=square - bound).minimum(room)
-    high = room.clamp(max=square + bound).maximum(-room)
-    ratio = torch.exp(low + (high - low) * draw[:, 1])
-    crop_height = (area / ratio).sqrt().clamp(max=1.0)  # shares of the image's height and width
-    crop_width = (area * ratio).sqrt().clamp(max=1.0)
-    shift_y = (1 - crop_height) * (2 * draw[:, 2] - 1)
-    shift_x = (1 - crop_width) * (2 * draw[:, 3] - 1)
-    zero = torch.zeros_like(area)
-    matrices = torch.stack([crop_width, zero, shift_x, zero, crop_height, shift_y], dim=1).view(
-        -1, 2, 3
-    )
+    shares = crop_shares(numbers, width / height, scale)
+    shift_y, shift_x = ((1 - shares) * (2 * numbers[:, 2:] - 1)).T
+    zero = np.zeros(len(images))
+    rows = [shares[:, 1], zero, shift_x, zero, shares[:, 0], shift_y]
+    matrices = torch.from_numpy(np.stack(rows, axis=1)).float().view(-1, 2, 3).to(images.device)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 

@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from resnetkit.types import UserError
+from resnetkit.types import Task, UserError
 
 CHANNELS = {"RGB": 3, "L": 1}
 RESAMPLE_CODES = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # PIL.Image.Resampling, as HF stores
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +28,17 @@ class InputContract:
     An image is turned upright (`exif_transpose`), brought to `color_mode`, resized so that its
     shorter side has `resize` pixels, cropped from the centre to `crop` (height, width), and
     normalised to `(pixel * scale - mean) / std`. `mean` has C entries, or C*H*W of them flattened
-    in that order for a mean per pixel (He et al. 2015, section 4.2); `std` has C.
+    in that order for a mean per pixel (He et al. 2015, section 4.2); `std` has C. By `task` the
+    outputs are logits of a softmax (one class an image) or of a sigmoid each (any number of them).
     Raises `UserError` when the fields contradict each other.
     """
 
     class_names: tuple[str, ...]
+    task: Task = "single-label"
     color_mode: Literal["RGB", "L"] = "RGB"
     exif_transpose: bool = True
     resize: int
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     crop: tuple[int, int]
     scale: float = 1 / 255
     mean: tuple[float, ...]
@@ -65,11 +68,16 @@ class InputContract:
     @cached_property
     def hash(self) -> str:
         """SHA-256 (hex) of the canonical JSON of every field."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        fields = asdict(self)
+        if self.task == "single-label":  # not in the hash of packages from before there were two
+            del fields["task"]
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_choices(contract: InputContract) -> None:
+    if contract.task not in get_args(Task):
+        raise UserError(f"task must be one of {list(get_args(Task))}; got {contract.task!r}.")
     if contract.color_mode not in CHANNELS:
         raise UserError(f"color_mode must be one of {list(CHANNELS)}; got {contract.color_mode!r}.")
     if contract.interpolation not in RESAMPLE_CODES:
@@ -161,6 +169,17 @@ def check_class_names(contract: InputContract, class_names: Sequence[str], locat
     )
 
 
+def check_task(contract: InputContract, task: Task, location: str) -> None:
+    """Raise `UserError` unless data at `location` is labelled as the contract's task needs it."""
+    needed = {"single-label": "one class an image", "multi-label": "several classes an image"}
+    if task != contract.task:
+        raise UserError(
+            f"The labels of {location} are for another task than the model's: it was trained for "
+            f"{needed[contract.task]} ({contract.task}), the data has {needed[task]} ({task}). "
+            "Use data labelled as the model's was, or train a model for this data."
+        )
+
+
 def to_preprocessor_config(contract: InputContract) -> dict[str, Any]:
     """The contract in the field names of a Hugging Face image processor, ready for JSON.
 
@@ -186,7 +205,8 @@ def to_preprocessor_config(contract: InputContract) -> dict[str, Any]:
             "exif_transpose": contract.exif_transpose,
             "class_names": list(contract.class_names),
             "hash": contract.hash,
-        },
+        }
+        | ({} if contract.task == "single-label" else {"task": contract.task}),
     }
 
 
@@ -220,6 +240,7 @@ def _read_fields(config: Mapping[str, Any]) -> InputContract:
         own = config["resnetkit"]
         return InputContract(
             class_names=own["class_names"],
+            task=own.get("task", "single-label"),
             color_mode=own["color_mode"],
             exif_transpose=own["exif_transpose"],
             resize=config["size"]["shortest_edge"],

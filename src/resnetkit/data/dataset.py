@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from resnetkit.data.contract import InputContract, check_class_names
+from resnetkit.data.balance import class_counts
+from resnetkit.data.checks.findings import Finding
+from resnetkit.data.checks.quick import quick_check
+from resnetkit.data.contract import InputContract, check_class_names, check_task
+from resnetkit.data.find_pack import PackChoice, choose_pack
+from resnetkit.data.opening import find_split, open_source
 from resnetkit.data.settings import DataConfig
-from resnetkit.data.sources import Source, Split, load_source
-from resnetkit.data.splits import concatenate, cut_source, describe_cut
+from resnetkit.data.soundness import WHOLE_CHECK, look_over
+from resnetkit.data.sources import Source, Split
+from resnetkit.data.splits import cut_source, describe_cut
 from resnetkit.data.statistics import with_statistics
 from resnetkit.data.transforms import (
     decode_split,
-    find_unreadable,
     image_sizes,
     load_contract_image,
 )
 from resnetkit.types import UserError
 
 MEMORY_LIMIT_BYTES = 2 << 30
+MOST_DECODED = 250_000  # images to decode before training starts: half a minute
 LARGEST_IN_MEMORY = 96  # pixels a side; larger images are worth cropping at full resolution
 
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -40,6 +47,10 @@ class TrainingData:
     skipped: tuple[str, ...]
     digest: str
     cut: str  # which images are held out, see `describe_cut`
+    manifest: str | None  # SHA-256 of the manifest that said so
+    unchecked: int  # images that were not decoded beforehand, see `look_over`
+    findings: tuple[Finding, ...] = ()  # of the cheap part of the gate
+    pack: str = ""  # one line on the pack that is used, or why none is; empty without any
 
 
 def load_training_data(config: DataConfig, image_size: int, progress: Progress) -> TrainingData:
@@ -48,25 +59,36 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
     `image_size` is the network's own input side. Raises UserError for everything that makes the
     data unfit: see `load_source`, and unreadable images unless `config.skip_unreadable`.
     """
-    source = load_source(config.source, ("train", "val"))
+    opened = open_source(config, ("train", "val"), progress)
+    source = opened.source
     if "train" not in source.splits:
         raise UserError(
             f"{config.source}: there are no images to train on; the source has only "
             f"{', '.join(source.present)}. Add a train split"
         )
     splits = cut_source(source, config.validation_fraction, config.test_fraction, config.split_seed)
-    config = _resolve(config, splits["train"], image_size)
-    contract = _build_contract(config, source.class_names)
-    read = _decode if config.storage == "memory" else _check
-    train, skipped = read(splits["train"], contract, progress)
-    validation, also_skipped = read(splits["val"], contract, progress)
-    skipped += also_skipped
+    asked, config = config, _resolve(config, splits["train"], image_size)
+    contract = _build_contract(config, source)
+    config, choice = _choose_pack(asked, config, contract, splits)
+    train, validation = choice.splits["train"], choice.splits["val"]
+    skipped, unchecked = [], 0
+    if config.storage == "memory":
+        train, skipped = _decode(train, contract, progress)
+        validation, also_skipped = _decode(validation, contract, progress)
+        skipped += also_skipped
+    else:
+        train, skipped, unchecked = _check(train, config, opened.checked, progress)
+        validation, also_skipped, also_unchecked = _check(
+            validation, config, opened.checked, progress
+        )
+        skipped, unchecked = skipped + also_skipped, unchecked + also_unchecked
     if skipped and not config.skip_unreadable:
         remedy = "Repair or remove them, or train without them with --data.skip_unreadable"
         raise UserError(_unreadable_message(skipped, remedy))
     refuse_lost_classes(train, source)
     contract = with_statistics(contract, config.normalization, train)
-    digests = [split.digest() for split in (train, validation)]
+    digests = [train.digest(), validation.digest(), opened.manifest_digest or ""]
+    digests += [] if choice.pack is None else [choice.pack.identity]
     return TrainingData(
         config=config,
         contract=contract,
@@ -75,6 +97,10 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
         test_images=len(splits["test"]) if "test" in splits else None,
         skipped=tuple(skipped),
         cut=describe_cut(splits),
+        manifest=opened.manifest_digest,
+        unchecked=unchecked,
+        findings=tuple(quick_check(source)),
+        pack=choice.note,
         digest=hashlib.sha256("".join(digests).encode()).hexdigest(),
     )
 
@@ -89,7 +115,8 @@ def load_evaluation_split(
     on could count as unseen), when it has other classes than `contract`, or images that cannot be
     read (with `config.skip_unreadable` a warning).
     """
-    source, split, cut_here = _find_split(config, name)
+    source, split, cut_here = find_split(config, name, progress)
+    check_task(contract, source.task, config.source)
     check_class_names(contract, source.class_names, config.source)
     if cut_here is not None and cut is not None and cut_here != cut:
         raise UserError(
@@ -99,7 +126,9 @@ def load_evaluation_split(
         )
     if split.images is not None:
         return replace(split, images=_fit_arrays(split.images, contract))
-    split, skipped = _check(split, contract, progress)
+    folder = None if config.pack is None else Path(config.pack)
+    split = choose_pack({"judged": split}, config.source, contract, folder).splits["judged"]
+    split, skipped, _ = _check(split, config, False, progress)
     if skipped and not config.skip_unreadable:
         raise UserError(_unreadable_message(skipped, "Repair or remove them"))
     if skipped:
@@ -107,33 +136,21 @@ def load_evaluation_split(
     return split
 
 
-def _find_split(config: DataConfig, name: str) -> tuple[Source, Split, str | None]:
-    """The source, read no further than needed, its split `name`, and how that was cut if it was."""
-    present = load_source(config.source, ()).present
-    if name == "all":
-        source = load_source(config.source, present)
-        return source, concatenate(list(source.splits.values())), None
-    if name in present and name != "train":
-        source = load_source(config.source, (name,))
-        return source, source.splits[name], None
-    if "train" in present:
-        source = load_source(config.source, ("train", "val"))
-        splits = cut_source(
-            source, config.validation_fraction, config.test_fraction, config.split_seed
-        )
-        if name in splits and len(splits[name]):
-            return source, splits[name], describe_cut(splits)
-    raise UserError(
-        f"{config.source}: there is no {name} split; the source has {', '.join(present)}. "
-        "Choose another with --split, or --split all"
-    )
-
-
 def refuse_lost_classes(train: Split, source: Source) -> None:
-    """UserError when a class has no training image, for instance because none could be read."""
-    counts = np.bincount(train.labels, minlength=len(source.class_names))
+    """UserError when a class has no training image, for instance because none could be read.
+
+    Only a warning for a multi-label source: its classes are often a fixed list, of which a few
+    hundred images show not all, and the network learns that those are absent.
+    """
+    counts = class_counts(train.labels, len(source.class_names))
     lost = [name for name, count in zip(source.class_names, counts, strict=True) if not count]
-    if lost:
+    if lost and source.task == "multi-label":
+        warnings.warn(
+            f"{source.location}: no training image shows {', '.join(lost[:10])}"
+            f"{' …' if lost[10:] else ''}; the network will never name them",
+            stacklevel=2,
+        )
+    elif lost:
         raise UserError(
             f"{source.location}: no readable training image of class {', '.join(lost)}; every "
             "class needs at least one. Add images, or remove the class"
@@ -153,13 +170,46 @@ def _decode(split: Split, contract: InputContract, progress: Progress) -> tuple[
     return replace(kept, images=images, encoded=None), [message for _, message in failures]
 
 
-def _check(split: Split, contract: InputContract, progress: Progress) -> tuple[Split, list[str]]:
-    """The split without its unreadable images, and what was wrong with them."""
-    failures = find_unreadable(
-        split, progress=lambda done: progress("checking images", done, len(split))
+def _choose_pack(
+    asked: DataConfig, config: DataConfig, contract: InputContract, splits: Mapping[str, Split]
+) -> tuple[DataConfig, PackChoice]:
+    """`config` and the splits to train on and to validate with, from a pack where there is one."""
+    needed = {name: splits[name] for name in ("train", "val")}
+    if config.storage == "memory" or asked.storage == "files":
+        return config, PackChoice(splits=needed, pack=None, note="")
+    folder = None if config.pack is None else Path(config.pack)
+    choice = choose_pack(needed, config.source, contract, folder)
+    if choice.pack is None and config.storage == "packed":
+        raise UserError(
+            f"{config.source}: data.storage packed needs a pack of these images, but "
+            f"{choice.note or 'there is none'}. Make one: resnetkit data pack {config.source} "
+            f"--side {contract.resize}"
+        )
+    return replace(config, storage="files" if choice.pack is None else "packed"), choice
+
+
+def _check(
+    split: Split, config: DataConfig, checked: bool, progress: Progress
+) -> tuple[Split, list[str], int]:
+    """The split without images found unreadable, what was wrong, and how many were not looked at.
+
+    Whoever wants unreadable images left out wants all of them found. Of a pack they are known, and
+    need not be looked for where a manifest says they were `checked`.
+    """
+    if split.packed is not None:
+        failures = split.packed.problems()
+        kept = split if not failures else split.subset(_without(len(split), failures))
+        return kept, [message for _, message in failures], 0
+    if checked:
+        return split, [], 0
+    found = look_over(
+        split,
+        whole=config.skip_unreadable,
+        progress=lambda done: progress("checking images", done, len(split)),
     )
+    failures = found.failures
     kept = split if not failures else split.subset(_without(len(split), failures))
-    return kept, [message for _, message in failures]
+    return kept, [message for _, message in failures], found.unchecked
 
 
 def _without(count: int, failures: list[tuple[int, str]]) -> np.ndarray:
@@ -186,13 +236,14 @@ def _resolve(config: DataConfig, train: Split, network_size: int) -> DataConfig:
     small = len(sizes) == 1 and max(max(size) for size in sizes) <= LARGEST_IN_MEMORY
     channels = 1 if grey else 3
     fits = len(train) * channels * image_size**2 < MEMORY_LIMIT_BYTES
+    fits = fits and len(train) <= MOST_DECODED
     in_memory = train.images is not None or (small and fits)
-    if config.storage == "files" and train.images is not None:
+    storage = "packed" if config.pack is not None else config.storage
+    if storage in ("packed", "files") and train.images is not None:
         raise UserError(
-            f"data.storage files has no effect for {config.source}: it holds decoded arrays, "
+            f"data.storage {storage} has no effect for {config.source}: it holds decoded arrays, "
             "which are kept in memory. Leave it out"
         )
-    storage = config.storage
     if storage == "auto":
         storage = "memory" if in_memory else "files"
     if storage == "memory" and config.workers:
@@ -217,19 +268,20 @@ def _sizes_and_grey(split: Split) -> tuple[set[tuple[int, int]], bool]:
     if split.images is not None:
         _, channels, height, width = split.images.shape
         return {(height, width)}, channels == 1
-    headers = image_sizes(split)
+    headers = image_sizes(split, WHOLE_CHECK)
     return {(height, width) for height, width, _ in headers}, all(
         mode in ("L", "1", "I;16", "LA") for _, _, mode in headers
     )
 
 
-def _build_contract(config: DataConfig, class_names: tuple[str, ...]) -> InputContract:
+def _build_contract(config: DataConfig, source: Source) -> InputContract:
     assert config.image_size is not None
     assert config.resize is not None
     assert config.color_mode != "auto"
     channels = 3 if config.color_mode == "RGB" else 1
     return InputContract(
-        class_names=class_names,
+        class_names=source.class_names,
+        task=source.task,
         color_mode=config.color_mode,
         resize=config.resize,
         crop=(config.image_size, config.image_size),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
+from resnetkit.data.encoded import Box, Crop, Encoded, open_encoded
 from resnetkit.types import UserError
 
 # What Pillow may try: its other decoders are rarely used, less tested, or start other programs.
@@ -26,40 +25,67 @@ _TURN_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ORIENTATION_INFO = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # Pillow's keys
 
 
 class UnreadableImage(UserError):  # noqa: N818 - a state of the image, as callers read it
     """An image that cannot be decoded; the message names it and says why."""
 
 
-def decode_image(encoded: bytes | Path, name: str) -> Image.Image:
+Reduction = Callable[[int, int], float]  # (height, width) once upright -> by how much at most
+
+
+def decode_image(encoded: Encoded, name: str, reduction: Reduction | None = None) -> Image.Image:
     """The image in `encoded` (its bytes, or the file that holds them), fully loaded.
 
-    Of an animation the first frame. Raises `UnreadableImage`, which calls the image `name`, for
+    Of an animation the first frame; of a `Crop` its part, upright. Where `reduction` allows it, a
+    JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which costs less but is not what decoding and
+    resizing gives: never for judging. Raises `UnreadableImage`, which calls the image `name`, for
     everything that is not a whole image in one of `FORMATS` of a size Pillow thinks is safe.
     """
-    with _reasons(name), _pillow_warnings(), _stream(encoded) as stream:
-        image = Image.open(stream, formats=FORMATS)
+    with open_image(encoded, name) as image:
+        if reduction is not None and not isinstance(encoded, Crop):
+            reduce_jpeg(image, reduction)
         image.load()
-    return image
+        return cut_part(image, encoded.box) if isinstance(encoded, Crop) else image
+
+
+@contextmanager
+def open_image(encoded: Encoded, name: str) -> Iterator[ImageFile.ImageFile]:
+    """The image with only its header read; what is done with it raises as `decode_image` does."""
+    with _reasons(name), pillow_warnings(), _stream(encoded) as stream:
+        yield Image.open(stream, formats=FORMATS)
+
+
+def reduce_jpeg(image: Image.Image, reduction: Reduction) -> None:
+    """Have `image`, if it is a JPEG, decoded at the smallest scale that `reduction` allows."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    width, height = image.size
+    allowed = reduction(width, height) if orientation(image) >= 5 else reduction(height, width)
+    factor = max(factor for factor in (1, 2, 4, 8) if factor <= max(allowed, 1))
+    if factor > 1:  # libjpeg then makes each 8 x 8 block of coefficients a smaller block of pixels
+        image.draft(None, (width // factor, height // factor))
 
 
 def load_picture(image: Image.Image, name: str) -> Image.Image:
     """A Pillow image the caller opened, fully loaded; raises as `decode_image` does."""
-    with _reasons(name), _pillow_warnings():
+    with _reasons(name), pillow_warnings():
         image.load()
     return image
 
 
-def image_header(encoded: bytes | Path, name: str) -> tuple[int, int, str]:
+def image_header(encoded: Encoded, name: str) -> tuple[int, int, str]:
     """(height, width, Pillow mode) once upright, from the header; raises as `decode_image` does."""
-    with _reasons(name), _pillow_warnings(), _stream(encoded) as stream:
-        image = Image.open(stream, formats=FORMATS)
+    with open_image(encoded, name) as image:
         # Pillow gives a TIFF's size upright already, and would decode a PNG without EXIF in its
         # header to look for it behind the pixels.
         turned = "exif" in image.info or image.format not in ("PNG", "TIFF")
         swapped = turned and orientation(image) >= 5
         width, height = reversed(image.size) if swapped else image.size
+        if isinstance(encoded, Crop):
+            left, top, right, bottom = _clip(encoded.box, width, height)
+            width, height = right - left, bottom - top
         return height, width, image.mode
 
 
@@ -71,7 +97,7 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
 def orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 (upright) where there is none or it cannot be read."""
-    with _pillow_warnings():
+    with pillow_warnings():
         try:
             value = image.getexif().get(ORIENTATION_TAG, 1)
         except Exception:  # damaged EXIF raises anything; the pixels are good, so they are used
@@ -79,9 +105,25 @@ def orientation(image: Image.Image) -> int:
     return value if value in _TURN_UPRIGHT else 1
 
 
-def _stream(encoded: bytes | Path) -> BinaryIO:
+def cut_part(image: Image.Image, box: Box) -> Image.Image:
+    """The upright image's part inside `box`, with nothing left in it that says to turn it again."""
+    upright = turn_upright(image)
+    part = upright.crop(_clip(box, upright.width, upright.height))
+    part.info = {key: value for key, value in part.info.items() if key not in _ORIENTATION_INFO}
+    return part
+
+
+def _clip(box: Box, width: int, height: int) -> Box:
+    left, top = max(box[0], 0), max(box[1], 0)
+    right, bottom = min(box[2], width), min(box[3], height)
+    if left >= right or top >= bottom:
+        raise ValueError(f"its box {box} lies outside the picture of {width} x {height} pixels")
+    return left, top, right, bottom
+
+
+def _stream(encoded: Encoded) -> BinaryIO:
     """The encoded image opened; an empty one is told apart from a damaged one."""
-    stream = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded.open("rb")
+    stream = open_encoded(encoded)
     if not stream.read(1):
         stream.close()
         raise ValueError("it is empty (0 bytes)")
@@ -113,7 +155,7 @@ _scopes: list[warnings.catch_warnings] = []  # the open filter scope, once for e
 
 
 @contextmanager
-def _pillow_warnings() -> Iterator[None]:
+def pillow_warnings() -> Iterator[None]:
     """Make a decompression bomb an error and keep Pillow's remarks on damaged metadata silent.
 
     Python's filters are one list for all threads, and `catch_warnings` in two threads at once can

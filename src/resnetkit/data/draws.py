@@ -56,8 +56,11 @@ class Draws:
 
     def uniform(self, name: str, count: int) -> Tensor:
         """Uniform numbers of stream `name`: float32 [N, count] in [0, 1)."""
-        values = uniform_draws((*self._key, stream(name)), self._indices, count)
-        return torch.from_numpy(values).to(self._device)
+        return torch.from_numpy(self.numbers(name, count)).to(self._device)
+
+    def numbers(self, name: str, count: int) -> np.ndarray:
+        """What `uniform` gives, on the CPU."""
+        return uniform_draws((*self._key, stream(name)), self._indices, count)
 
     def integers(self, name: str, count: int, bound: int) -> Tensor:
         """Whole numbers in [0, bound): int64 [N, count]."""

@@ -1,46 +1,62 @@
-"""Batches in a stateless order: small images from memory, large ones from worker processes."""
+"""Batches in a stateless order: from memory, from a pack, or from files decoded when needed."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
-import sys
-import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from resnetkit.data.color_mode import to_color_mode
+from resnetkit.data.balance import Sampling, image_weights, sampled_order
 from resnetkit.data.contract import InputContract
-from resnetkit.data.decode import decode_image
-from resnetkit.data.draws import epoch_order, stream, uniform_draws
-from resnetkit.data.sources import Split
-from resnetkit.data.transforms import CROP_DRAWS, fit_image, random_resized_crop
-from resnetkit.types import Batch, Interrupted
+from resnetkit.data.draws import epoch_order
+from resnetkit.data.reading import Reading, list_items, new_rows, read_encoded, read_packed
+from resnetkit.data.source_types import Split
+from resnetkit.data.worker_processes import WorkerProcesses
+from resnetkit.types import Batch
+
+AHEAD = 2  # batches that threads make before they are asked for
+PIECE = 16  # images of a batch that one thread makes at a time
+MOST_THREADS = 4  # decoding files; see `choose_worker_kind`
+
+WorkerKind = Literal["threads", "processes"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderConfig:
-    """How one split is turned into batches."""
+    """How one split is turned into batches; none of the workers' settings changes what is in them.
+
+    `worker_kind` is chosen by `choose_worker_kind` unless given.
+    """
 
     batch_size: int
     workers: int
     seed: int
     shuffle: bool
+    sampling: Sampling = "as-is"  # which images an epoch visits when shuffling
     resized_crop_scale: tuple[float, float] | None = None
+    worker_kind: WorkerKind | None = None
+
+
+def choose_worker_kind(split: Split, workers: int) -> WorkerKind:
+    """Threads for a pack, and for files up to `MOST_THREADS` workers; else processes.
+
+    Decoding, resizing and copying leave Python's lock to others; what remains is about a fifth of
+    an image's time. So a few threads keep their cores busy, and save what processes cost: a second
+    and 300 MB each, and copying the pixels from one to another; two of them on two cores decode
+    files 8 to 18 % faster than two processes. More threads that decode would wait for each other,
+    and hold up the one that trains.
+    """
+    if split.packed is not None or workers <= MOST_THREADS:
+        return "threads"
+    return "processes"
 
 
 class Loader:
@@ -50,13 +66,27 @@ class Loader:
         self._split = split
         self._labels = torch.from_numpy(split.labels)
         self._config = config
+        sampled = config.shuffle and config.sampling != "as-is"
+        self._weights = (
+            image_weights(split.labels, contract.task, config.sampling) if sampled else None
+        )
+        self._reading = Reading(
+            contract=contract, seed=config.seed, crop_scale=config.resized_crop_scale
+        )
         self._in_memory = None if split.images is None else torch.from_numpy(split.images)
-        self._plan = _Plan(split)
-        self._decoder = None if self._in_memory is not None else self._build_decoder(contract)
+        self._threads: ThreadPoolExecutor | None = None
+        self._processes: WorkerProcesses | None = None
+        if self._in_memory is None and config.workers:
+            kind = config.worker_kind or choose_worker_kind(split, config.workers)
+            if kind == "threads":
+                self._threads = ThreadPoolExecutor(config.workers, "resnetkit-loader")
+            else:
+                assert split.packed is None, "packs are read by threads"
+                self._processes = WorkerProcesses(split, self._reading, config.workers)
 
     @property
     def crops_in_worker(self) -> bool:
-        """Whether a random resized crop is done while decoding, at full resolution."""
+        """Whether a random resized crop is done while reading, at full resolution."""
         return self._in_memory is None
 
     @property
@@ -67,155 +97,73 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from number `start` on; ends an iteration begun before."""
-        count, size = len(self._split), self._config.batch_size
-        order = epoch_order(self._config.seed, epoch, count) if self._config.shuffle else None
-        order = np.arange(count) if order is None else order
+        size = self._config.batch_size
+        order = self._order(epoch)
         numbers = range(start, self.steps_per_epoch)
         chunks = [order[number * size : (number + 1) * size] for number in numbers]
+        for chunk, images in zip(chunks, self._images(epoch, chunks), strict=True):
+            indices = torch.from_numpy(chunk)
+            labels = self._labels[indices % len(self._split)]
+            yield Batch(images=images, labels=labels, indices=indices)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The images of an epoch in order, int64 [N]; numbered as `Batch.indices`."""
+        count, seed = len(self._split), self._config.seed
+        if self._weights is not None:
+            return sampled_order(self._weights, seed, epoch)
+        return epoch_order(seed, epoch, count) if self._config.shuffle else np.arange(count)
+
+    def _images(self, epoch: int, chunks: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        """The images of each chunk: uint8 [N,C,H,W]; channels last in memory, if read."""
         if self._in_memory is not None:
-            yield from (self._memory_batch(chunk) for chunk in chunks)
+            for chunk in chunks:
+                # Not `[indices]`, which copies byte by byte and takes twenty times as long.
+                yield self._in_memory.index_select(0, torch.from_numpy(chunk % len(self._split)))
             return
-        assert self._decoder is not None
-        self._plan.epoch, self._plan.chunks = epoch, chunks
-        try:
-            with _script_hidden():
-                decoded = iter(self._decoder)
-            for images, labels, indices in decoded:
-                yield Batch(images=images, labels=labels, indices=indices)
-        except (RuntimeError, OSError, EOFError) as error:
-            # What torch and the pipes say of a dead worker; trouble with an image is a UserError.
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
-            raise Interrupted(
-                "a decoding process was ended from outside: stopped, or out of memory"
-            ) from error
-
-    def _memory_batch(self, chunk: np.ndarray) -> Batch:
-        assert self._in_memory is not None
-        indices = torch.from_numpy(chunk)
-        return Batch(images=self._in_memory[indices], labels=self._labels[indices], indices=indices)
-
-    def _build_decoder(self, contract: InputContract) -> DataLoader:
-        workers = self._config.workers
-        return DataLoader(
-            _Decoding(contract, self._config.seed, self._config.resized_crop_scale),
-            batch_sampler=self._plan,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            multiprocessing_context=_process_context() if workers else None,
-            worker_init_fn=_start_worker,
-            collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-
-class _Item(NamedTuple):
-    """All that the decoding of one image depends on.
-
-    It travels to a worker with each image, so workers hold no copy of the data and live on from
-    epoch to epoch.
-    """
-
-    epoch: int
-    index: int
-    label: int
-    name: str
-    encoded: Path | bytes
-
-
-class _Plan:
-    """A batch sampler over what the loader wants next."""
-
-    def __init__(self, split: Split) -> None:
-        self._split = split
-        self.epoch = 0
-        self.chunks: list[np.ndarray] = []
-
-    def __iter__(self) -> Iterator[list[_Item]]:
-        return self._batches(self.epoch, self.chunks)
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def _batches(self, epoch: int, chunks: list[np.ndarray]) -> Iterator[list[_Item]]:
-        labels, names, encoded = self._split.labels, self._split.names, self._split.encoded
-        assert encoded is not None
-        for chunk in chunks:
-            yield [_Item(epoch, i, int(labels[i]), names[i], encoded[i]) for i in map(int, chunk)]
-
-
-class _Decoding(Dataset):
-    """Decodes, and crops where asked: item -> (uint8 [C,H,W], label, index)."""
-
-    def __init__(
-        self, contract: InputContract, seed: int, crop_scale: tuple[float, float] | None
-    ) -> None:
-        self._contract, self._seed, self._crop_scale = contract, seed, crop_scale
-
-    def __getitem__(self, item: _Item) -> tuple[np.ndarray, int, int]:
-        contract = self._contract
-        image = decode_image(item.encoded, item.name)
-        image = to_color_mode(image, contract.color_mode, contract.exif_transpose, item.name)
-        if self._crop_scale is None:
-            pixels = fit_image(image, contract, item.name)
+        if self._processes is not None:
+            read = self._processes.batches(epoch, chunks)
         else:
-            key = (self._seed, item.epoch, stream("resized_crop"))
-            draws = uniform_draws(key, np.array([item.index]), CROP_DRAWS)[0]
-            pixels = random_resized_crop(image, contract, draws, self._crop_scale, (3 / 4, 4 / 3))
-        return pixels, item.label, item.index
+            read = self._read_ahead(epoch, chunks)
+        yield from (rows.permute(0, 3, 1, 2) for rows in read)
+
+    def _read_ahead(self, epoch: int, chunks: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        """Rows of each chunk, uint8 [N,H,W,C]: made by threads a little ahead, or here and now."""
+        waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(self._begin(epoch, chunk))
+                if self._threads is None or len(waiting) > AHEAD:
+                    yield _finish(*waiting.popleft())
+            while waiting:
+                yield _finish(*waiting.popleft())
+        finally:
+            for _, pieces in waiting:
+                for piece in pieces:
+                    piece.cancel()
+
+    def _begin(self, epoch: int, chunk: np.ndarray) -> tuple[Tensor, list[Future[None]]]:
+        """Rows for `chunk`, and what will fill them."""
+        rows = new_rows(self._reading, len(chunk), pinned=torch.cuda.is_available())
+        pixels = rows.numpy()
+        pieces: list[Future[None]] = []
+        for start in range(0, len(chunk), PIECE):
+            part = slice(start, start + PIECE)
+            fill = partial(self._fill, epoch, chunk[part], pixels[part])
+            if self._threads is None:
+                fill()
+            else:
+                pieces.append(self._threads.submit(fill))
+        return rows, pieces
+
+    def _fill(self, epoch: int, numbers: np.ndarray, rows: np.ndarray) -> None:
+        packed = self._split.packed
+        if packed is not None:
+            read_packed(self._reading, epoch, numbers, packed, rows)
+        else:
+            read_encoded(self._reading, epoch, list_items(self._split, numbers), rows)
 
 
-def _collate(items: Sequence[tuple[np.ndarray, int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-    # Plain tensors, not yet a Batch: DataLoader pins only what it knows.
-    images, labels, indices = zip(*items, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels), torch.tensor(indices)
-
-
-def _process_context() -> BaseContext:
-    """How workers start: from a clean server process that has imported this module once.
-
-    Forking the training process itself would copy the locks of its threads (OpenMP, TensorBoard,
-    progress bar) as they are, held or not, and with them possible deadlocks; Python 3.12 warns of
-    it. The server costs about 1.5 s once, then a worker 0.05 s; `spawn` would cost 2.7 s each time.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")  # Windows
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    # Ctrl-C reaches every process of a terminal, but the trainer still finishes its step: the
-    # server is born with it blocked, and its workers after it. (Not SIGTERM: Python ends them so.)
-    resource_tracker.ensure_running()  # first, because it would unblock it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    forkserver.ensure_running()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
-
-
-@contextmanager
-def _script_hidden() -> Iterator[None]:
-    """Have workers started inside leave the user's script alone.
-
-    They need nothing of it, but would import it: a script without `if __name__ == "__main__"`
-    would start to train once more in each of them.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-
-
-def _start_worker(worker: int) -> None:
-    # For a worker of a server that another library had started, and on Windows.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # DataLoader has a worker end with its parent process; but that is the server, which in turn
-    # lives as long as its workers: after kill -9 of the trainer they would stay for ever.
-    trainer = multiprocessing.parent_process()
-    assert trainer is not None
-    threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
-
-
-def _end_with(process: BaseProcess) -> None:
-    process.join()
-    os._exit(1)
+def _finish(rows: Tensor, pieces: Sequence[Future[None]]) -> Tensor:
+    for piece in pieces:
+        piece.result()
+    return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from resnetkit.data.balance import Sampling
 from resnetkit.data.statistics import Normalization
 from resnetkit.types import UserError
 
@@ -15,6 +16,11 @@ class DataConfig:
 
     source: str = ""
     """Folder, manifest, parquet, archive folder, or a built-in name."""
+    manifest: str | None = None
+    """Manifest of `data check` or `data split` for this source: it decides splits, labels and
+    exclusions."""
+    fold: int | None = None
+    """Which fold of the manifest validates; the others train."""
     validation_fraction: float = 0.1
     """Share of the training images held out for validation where the source has no such split."""
     test_fraction: float = 0.1
@@ -32,10 +38,17 @@ class DataConfig:
     normalization: Normalization = "dataset"
     """Mean and deviation of the training images per channel; the mean of every pixel (He et al.
     2015, section 4.2); or ImageNet's."""
-    storage: Literal["auto", "memory", "files"] = "auto"
-    """memory: decoded once; files: decoded by workers; auto: memory for small equal images."""
+    storage: Literal["auto", "memory", "packed", "files"] = "auto"
+    """memory: decoded once; packed: taken from a pack (`data pack`); files: decoded by workers;
+    auto: memory for small equal images, else packed where there is a pack of the images as they
+    are."""
+    pack: str | None = None
+    """Folder of the pack; by default the source's own in the user's cache."""
     batch_size: int = 128
     """Images per optimizer step."""
+    sampling: Sampling = "as-is"
+    """Images of an epoch: each once; or drawn so that every class comes equally often (balanced),
+    or as often as the square root of its size."""
     workers: int | None = None
     """Decoding processes for stored files; by default one per core, at most 8."""
 
@@ -47,5 +60,11 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"data.{name} must be 1 or more, got {value}")
+        if self.pack is not None and self.storage in ("memory", "files"):
+            raise UserError(
+                f"data.pack has no effect with data.storage {self.storage}: leave one of them out"
+            )
+        if self.fold is not None and self.fold < 0:
+            raise UserError(f"data.fold must be 0 or more, got {self.fold}")
         if self.workers is not None and self.workers < 0:
             raise UserError(f"data.workers must be 0 or more, got {self.workers}")

@@ -1,23 +1,79 @@
-"""Reading a SOURCE: a path of any kind we know, or a built-in name."""
+"""Reading a SOURCE: a path of any kind we know, FORMAT:PATH, or a built-in name."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from resnetkit.data.formats.cifar import find_cifar, load_cifar, load_cifar10, load_cifar100
+from resnetkit.data.formats.cifar import is_cifar, load_cifar, load_cifar10, load_cifar100
+from resnetkit.data.formats.coco import is_coco, load_coco, load_coco_crops
 from resnetkit.data.formats.digits import load_digits
 from resnetkit.data.formats.folder import EXTENSIONS, load_folder
+from resnetkit.data.formats.huggingface import load_huggingface
 from resnetkit.data.formats.idx import has_idx, load_fashion_mnist, load_idx, load_mnist
+from resnetkit.data.formats.imagenet import is_imagenet, load_imagenet
 from resnetkit.data.formats.manifest import load_manifest
-from resnetkit.data.formats.parquet import has_images, load_parquet
+from resnetkit.data.formats.open_images import is_open_images, load_open_images
+from resnetkit.data.formats.parquet import has_images, is_parquet, load_parquet
+from resnetkit.data.formats.voc import is_voc, load_voc, load_voc_crops
+from resnetkit.data.formats.webdataset import is_webdataset, load_webdataset
 from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
 from resnetkit.types import UserError
 
-__all__ = ["SOURCES", "Source", "Split", "load_source"]
+__all__ = [
+    "FORMATS",
+    "PREFIXES",
+    "SOURCES",
+    "Source",
+    "Split",
+    "check_source",
+    "is_image_folder",
+    "is_manifest",
+    "load_source",
+    "place_of",
+]
 
+Load = Callable[[Path, Sequence[str]], Source]
+
+
+class Format(NamedTuple):
+    """Whether a path holds this kind of source, and what reads it."""
+
+    recognises: Callable[[Path], bool]
+    load: Load
+
+
+def _is_manifest(path: Path) -> bool:
+    ending = path.suffix.lower()
+    table = path.is_file() and ending in (".csv", ".parquet")
+    return table and (ending == ".csv" or not has_images(path))
+
+
+FORMATS: dict[str, Format] = {  # in the order in which a path is tried
+    "cifar": Format(is_cifar, load_cifar),
+    "idx": Format(has_idx, load_idx),
+    "manifest": Format(_is_manifest, load_manifest),
+    "parquet": Format(is_parquet, load_parquet),
+    "coco": Format(is_coco, load_coco),
+    "voc": Format(is_voc, load_voc),
+    "open-images": Format(is_open_images, load_open_images),
+    "imagenet": Format(is_imagenet, load_imagenet),
+    "webdataset": Format(is_webdataset, load_webdataset),
+    "folder": Format(Path.is_dir, load_folder),
+}
+PREFIXES: dict[str, Load] = {  # FORMAT:PATH, where the files could be read in two ways
+    "coco": load_coco,
+    "coco-crops": load_coco_crops,
+    "voc": load_voc,
+    "voc-crops": load_voc_crops,
+    "open-images": load_open_images,
+    "imagenet": load_imagenet,
+    "webdataset": load_webdataset,
+}
 SOURCES: dict[str, Callable[[Sequence[str]], Source]] = {
     "digits": load_digits,
     "cifar10": load_cifar10,
@@ -28,66 +84,128 @@ SOURCES: dict[str, Callable[[Sequence[str]], Source]] = {
 ACCEPTED = (
     "an image folder (one folder per class, with or without train/ val/ test/), a .csv or .parquet "
     "manifest (columns path, label), a Hugging Face image-parquet file or folder, a folder with "
-    f"CIFAR or IDX files, or a built-in name ({', '.join(SOURCES)})"
+    "CIFAR, IDX, ImageNet, COCO, Pascal VOC or Open Images as published, WebDataset archives (a "
+    "folder of .tar files, one, or 'shard-{000..003}.tar'), hf:NAME[:CONFIG] for a data set on "
+    f"huggingface.co, FORMAT:PATH to say how to read it ({', '.join(PREFIXES)}), or a built-in "
+    f"name ({', '.join(SOURCES)})"
 )
 
 
 def load_source(location: str, splits: Sequence[str]) -> Source:
     """Read those of `splits` ("train", "val", "test") that `location` has, and no others.
 
-    A built-in name comes before a path of that name ("./digits" is the path). Images stay encoded
-    where they are; the image data of other splits is not opened. Raises `UserError` for whatever
-    makes the source unfit: where, what was needed, what came, what to do.
+    A built-in name or a prefix comes before a path of that name ("./digits" is the path). COCO and
+    VOC without a prefix are whole images with several classes each ("multi-label"); `coco-crops:`
+    and `voc-crops:` cut the boxes out. Images stay encoded where they are; the image data of other
+    splits is not opened. Raises `UserError` for whatever makes the source unfit: where, what was
+    needed, what came, what to do.
     """
     assert set(splits) <= set(SPLIT_NAMES), splits
-    source = SOURCES[location](splits) if location in SOURCES else _load_path(location, splits)
+    prefix, colon, rest = location.partition(":")
+    if location in SOURCES:
+        source = SOURCES[location](splits)
+    elif colon and prefix == "hf":
+        source = load_huggingface(rest, splits)
+    elif colon and prefix in PREFIXES:
+        loaded = PREFIXES[prefix](_existing(location, rest), splits)
+        source = replace(loaded, location=location)
+    else:
+        source = _load_path(location, splits)
+    check_source(source)
+    return source
+
+
+def prefix_of(location: str) -> str:
+    """The format that `location` names in front of its path, or nothing."""
+    prefix, colon, _ = location.partition(":")
+    return prefix if colon and prefix in PREFIXES else ""
+
+
+def place_of(location: str) -> Path | None:
+    """The path in `location`, without its prefix; None for built-in names and the hub's.
+
+    Of a pattern of archives, the folder that they lie in.
+    """
+    prefix, colon, rest = location.partition(":")
+    if location in SOURCES or (colon and prefix == "hf"):
+        return None
+    path = Path(rest if colon and prefix in PREFIXES else location).expanduser()
+    return path.parent if "{" in path.name else path
+
+
+def check_source(source: Source) -> None:
+    """UserError unless classes are named otherwise, two or more, and no split is empty.
+
+    One class is enough where an image need not show it ("multi-label").
+    """
     _check_classes(source)
     for name, split in source.splits.items():
         if not len(split):
-            raise UserError(f"{location}: the {name} split has no images; add some or remove it.")
-    return source
+            raise UserError(
+                f"{source.location}: the {name} split has no images; add some or remove it."
+            )
+
+
+def is_manifest(location: str) -> bool:
+    """Whether `load_source` takes `location` for a manifest: a table of files, not of images."""
+    return _find_format(location) == "manifest"
+
+
+def is_image_folder(location: str) -> bool:
+    """Whether `load_source` takes `location` for an image folder, be it a good one or not."""
+    return _find_format(location) == "folder" and not _is_package(Path(location).expanduser())
+
+
+def _find_format(location: str) -> str | None:
+    """The key in `FORMATS` of what lies at a path; None for names, and for what is not known."""
+    prefix, colon, _ = location.partition(":")
+    if location in SOURCES or not location.strip() or (colon and prefix in ("hf", *PREFIXES)):
+        return None
+    path = Path(location).expanduser()
+    if not path.exists() and "{" not in location:  # "{": a pattern of archives
+        return None
+    return next((name for name, kind in FORMATS.items() if kind.recognises(path)), None)
 
 
 def _load_path(location: str, splits: Sequence[str]) -> Source:
     path = Path(location).expanduser()
-    if location.strip() and path.is_dir():
-        return _load_directory(path, splits)
-    if path.is_file():
-        return _load_file(path, splits)
+    found = _find_format(location)
+    if found == "folder" and _is_package(path):
+        raise UserError(
+            f"{path}: this is a model package, not images. Give the images it should be used on; "
+            f"needed is {ACCEPTED}."
+        )
+    if found is not None:
+        return FORMATS[found].load(path, splits)
+    if location.strip() and path.is_file():
+        single = path.suffix.lower() in EXTENSIONS
+        what = "a single image" if single else "a file of a kind that is not read"
+        raise UserError(f"{path}: this is {what}. Needed is {ACCEPTED}.")
+    raise _nothing_there(location)
+
+
+def _existing(location: str, text: str) -> Path:
+    path = Path(text).expanduser()
+    if not text.strip() or not (path.exists() or "{" in text):
+        raise UserError(f"{location}: there is no file or folder {text!r}; correct the path.")
+    return path
+
+
+def _nothing_there(location: str) -> UserError:
+    prefix, colon, rest = location.partition(":")
     near = difflib.get_close_matches(location.lower(), SOURCES, n=1)
+    if colon and not near:
+        closest = difflib.get_close_matches(prefix.lower(), PREFIXES, n=1)
+        near = [f"{name}:{rest}" for name in closest]
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UserError(
+    return UserError(
         f"There is no file or folder {location!r}, and it is no built-in name.{hint} "
         f"Needed is {ACCEPTED}."
     )
 
 
-def _load_directory(path: Path, splits: Sequence[str]) -> Source:
-    if (path / "model.safetensors").exists() or (path / "preprocessor_config.json").exists():
-        raise UserError(
-            f"{path}: this is a model package, not images. Give the images it should be used on; "
-            f"needed is {ACCEPTED}."
-        )
-    if found := find_cifar(path):
-        return load_cifar(found, splits)
-    if has_idx(path):
-        return load_idx(path, splits)
-    for folder in (path, path / "data"):  # the hub keeps a data set's files in data/
-        if any(folder.glob("*.parquet")):
-            return load_parquet(folder, splits)
-    return load_folder(path, splits)
-
-
-def _load_file(path: Path, splits: Sequence[str]) -> Source:
-    if found := find_cifar(path):
-        return load_cifar(found, splits)
-    ending = path.suffix.lower()
-    if ending == ".csv" or (ending == ".parquet" and not has_images(path)):
-        return load_manifest(path, splits)
-    if ending == ".parquet":
-        return load_parquet(path, splits)
-    what = "a single image" if ending in EXTENSIONS else "a file of a kind that is not read"
-    raise UserError(f"{path}: this is {what}. Needed is {ACCEPTED}.")
+def _is_package(path: Path) -> bool:
+    return any((path / name).exists() for name in ("model.safetensors", "preprocessor_config.json"))
 
 
 def _check_classes(source: Source) -> None:
@@ -97,7 +215,7 @@ def _check_classes(source: Source) -> None:
         raise UserError(
             f"{source.location}: class names must differ; {repeated[0]!r} is there twice or more."
         )
-    if len(names) < 2:
+    if len(names) < 2 and source.task == "single-label":
         raise UserError(
             f"{source.location}: there is only one class ({', '.join(names)}); needed are two or "
             "more, each with images of its own."

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from resnetkit.data.columns import concatenate_texts, text_keys
 from resnetkit.data.draws import stream, uniform_draws
-from resnetkit.data.source_types import Source, Split
+from resnetkit.data.encoded import picture_groups
+from resnetkit.data.source_types import Source, Split, chain_encoded
+from resnetkit.data.stratify import deal
 from resnetkit.types import UserError
 
 
@@ -52,11 +55,11 @@ def cut_source(
     draws by its name, so that one more image does not deal all others anew.
     """
     splits = dict(source.splits)
-    train = splits["train"]
+    train, several = splits["train"], source.task == "multi-label"
     if "test" not in source.present and "val" not in source.present and test_fraction:
-        train, splits["test"] = _take(train, test_fraction, seed)
+        train, splits["test"] = _take(train, test_fraction, seed, several)
     if "val" not in splits:
-        train, splits["val"] = _take(train, validation_fraction, seed + 1)
+        train, splits["val"] = _take(train, validation_fraction, seed + 1, several)
     splits["train"] = train
     return splits
 
@@ -69,24 +72,29 @@ def describe_cut(splits: Mapping[str, Split]) -> str:
 
 
 def concatenate(splits: Sequence[Split]) -> Split:
-    """Several splits as one."""
+    """Several splits as one; encoded images stay where they are."""
     if len(splits) == 1:
         return splits[0]
-    names = [name for split in splits for name in split.names]
+    names = concatenate_texts([split.names for split in splits])
     labels = np.concatenate([split.labels for split in splits])
     if splits[0].images is not None:
         images = np.concatenate([split.images for split in splits if split.images is not None])
         return Split(labels=labels, names=names, images=images)
-    encoded = [item for split in splits for item in split.encoded or ()]
+    encoded = chain_encoded([split.encoded for split in splits if split.encoded is not None])
     return Split(labels=labels, names=names, encoded=encoded)
 
 
-def _take(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """The split without and with only the images that are held out."""
+def _take(split: Split, fraction: float, seed: int, several_labels: bool) -> tuple[Split, Split]:
+    """The split without and with only the images that are held out, crops of a picture together."""
     if not fraction:
         return split, split.subset([])
-    names = (name.encode("utf-8", "surrogateescape") for name in split.names)
-    digests = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in names)
-    ids = np.frombuffer(digests, dtype="<u8")
-    kept, held_out = stratified_split(split.labels, fraction, seed, ids)
+    ids = text_keys(split.names)
+    groups = None if split.encoded is None else picture_groups(split.encoded)
+    if several_labels or groups is not None:
+        keys = uniform_draws((seed, stream("stratified_split")), ids, 1)[:, 0]
+        labels = split.labels if several_labels else split.class_numbers
+        parts = deal(labels, np.array([1 - fraction, fraction]), keys, groups)
+        kept, held_out = np.flatnonzero(parts == 0), np.flatnonzero(parts == 1)
+    else:
+        kept, held_out = stratified_split(split.class_numbers, fraction, seed, ids)
     return split.subset(kept), split.subset(held_out)

@@ -57,5 +57,5 @@ def _statistics_images(train: Split, contract: InputContract) -> np.ndarray:
     if train.images is not None:
         return train.images
     sample = np.unique(np.linspace(0, len(train) - 1, STATISTICS_IMAGES).astype(np.int64))
-    images, _ = decode_split(train.subset(sample), contract)
-    return images
+    images, unreadable = decode_split(train.subset(sample), contract)
+    return np.delete(images, [place for place, _ in unreadable], axis=0)

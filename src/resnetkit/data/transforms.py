@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from resnetkit.data.color_mode import to_color_mode
-from resnetkit.data.contract import CHANNELS, RESAMPLE_CODES, InputContract
+from resnetkit.data.contract import CHANNELS, RESAMPLE_CODES, InputContract, Interpolation
 from resnetkit.data.decode import UnreadableImage, decode_image, image_header, load_picture
+from resnetkit.data.encoded import Encoded
 from resnetkit.data.source_types import Split
 from resnetkit.types import UserError
 
 __all__ = [
-    "CROP_DRAWS",
     "UnreadableImage",
     "decode_image",
     "decode_split",
@@ -26,17 +24,14 @@ __all__ = [
     "fit_image",
     "image_sizes",
     "load_contract_image",
-    "random_resized_crop",
     "to_color_mode",
 ]
 
-CROP_ATTEMPTS = 10
-CROP_DRAWS = 2 * CROP_ATTEMPTS + 2  # area and aspect ratio of each attempt, then the position
 MAX_RESIZED_PIXELS = 2**26
 
 CHUNK = 64  # images a thread takes at a time
 
-ImageLike = bytes | Path | Image.Image | np.ndarray
+ImageLike = Encoded | Image.Image | np.ndarray
 Unreadable = list[tuple[int, str]]  # (index within the split, message that names the image)
 Progress = Callable[[int], None]  # told how many images are done so far, in the calling thread
 
@@ -77,81 +72,58 @@ def fit_image(image: Image.Image, contract: InputContract, name: str = "image") 
     Sizes and offsets are rounded as torchvision's `Resize` and `CenterCrop` do. An image that
     has its size already keeps every bit. `image` is in the contract's colour mode.
     """
+    return np.ascontiguousarray(fit_pixels(image, contract, name).transpose(2, 0, 1))
+
+
+def fit_pixels(image: Image.Image, contract: InputContract, name: str = "image") -> np.ndarray:
+    """What `fit_image` gives, as it lies in memory before: uint8 [H,W,C]."""
     assert image.mode == contract.color_mode, (image.mode, contract.color_mode)
-    width, height = _resized_size(image.width, image.height, contract.resize)
-    if width * height > MAX_RESIZED_PIXELS:
-        raise UnreadableImage(
-            f"Cannot use image {name!r}: {image.width} x {image.height} pixels are too elongated "
-            f"to be resized to a shorter side of {contract.resize}; crop it."
-        )
-    if (width, height) != image.size:
-        image = image.resize((width, height), _resampling(contract))
+    image = resize_shorter(image, contract.resize, contract.interpolation, name)
     crop_height, crop_width = contract.crop
-    top, left = round((height - crop_height) / 2), round((width - crop_width) / 2)
+    top, left = round((image.height - crop_height) / 2), round((image.width - crop_width) / 2)
     if (crop_width, crop_height) != image.size:
         image = image.crop((left, top, left + crop_width, top + crop_height))
-    return _to_array(image)
+    return picture_pixels(image)
 
 
-def _resized_size(width: int, height: int, shorter: int) -> tuple[int, int]:
-    if width <= height:
-        return shorter, int(shorter * height / width)
-    return int(shorter * width / height), shorter
+def resize_shorter(
+    image: Image.Image, shorter: int, interpolation: Interpolation, name: str = "image"
+) -> Image.Image:
+    """The image with a shorter side of `shorter` pixels; itself where it has that already."""
+    size = resized_size(image, shorter, name)
+    if size == image.size:
+        return image
+    return image.resize(size, Image.Resampling(RESAMPLE_CODES[interpolation]))
 
 
-def random_resized_crop(
-    image: Image.Image,
-    contract: InputContract,
-    draws: np.ndarray,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-) -> np.ndarray:
-    """A random part of the image, resized to the contract's crop: uint8 [C,H,W].
+def resized_size(image: Image.Image, shorter: int, name: str = "image") -> tuple[int, int]:
+    """(width, height) of `image` with a shorter side of `shorter` pixels.
 
-    `scale` bounds the part's area as a fraction of the image's, `ratio` its width / height;
-    `draws` are CROP_DRAWS uniform numbers in [0, 1). Szegedy et al. 2015, section 6, with
-    torchvision's ten attempts and its centre crop where none fits.
+    Raises `UnreadableImage` for a hair-thin image, which would fill the memory.
     """
-    assert image.mode == contract.color_mode, (image.mode, contract.color_mode)
-    assert len(draws) >= CROP_DRAWS, len(draws)
-    box = _random_box(image.size, np.asarray(draws, dtype=np.float64), scale, ratio)
-    crop_height, crop_width = contract.crop
-    # Not resize(box=...), which would let pixels from outside the part bleed into its border.
-    return _to_array(image.crop(box).resize((crop_width, crop_height), _resampling(contract)))
+    width, height = image.size
+    if width <= height:
+        resized = shorter, int(shorter * height / width)
+    else:
+        resized = int(shorter * width / height), shorter
+    if resized[0] * resized[1] > MAX_RESIZED_PIXELS:
+        raise UnreadableImage(
+            f"Cannot use image {name!r}: {width} x {height} pixels are too elongated "
+            f"to be resized to a shorter side of {shorter}; crop it."
+        )
+    return resized
 
 
-def _random_box(
-    size: tuple[int, int], draws: np.ndarray, scale: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[int, int, int, int]:
-    """The part as (left, top, right, bottom) in pixels."""
-    width, height = size
-    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    for area_draw, ratio_draw in draws[: 2 * CROP_ATTEMPTS].reshape(-1, 2):
-        area = width * height * (scale[0] + area_draw * (scale[1] - scale[0]))
-        aspect = math.exp(log_low + ratio_draw * (log_high - log_low))
-        part_width, part_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < part_width <= width and 0 < part_height <= height:
-            left_draw, top_draw = draws[2 * CROP_ATTEMPTS : CROP_DRAWS]
-            left = int(left_draw * (width - part_width + 1))
-            top = int(top_draw * (height - part_height + 1))
-            return left, top, left + part_width, top + part_height
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    part_width = min(width, max(1, round(height * aspect)))
-    part_height = min(height, max(1, round(width / aspect)))
-    left, top = (width - part_width) // 2, (height - part_height) // 2
-    return left, top, left + part_width, top + part_height
-
-
-def _resampling(contract: InputContract) -> Image.Resampling:
-    return Image.Resampling(RESAMPLE_CODES[contract.interpolation])
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
+def picture_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of a picture in mode RGB or L: uint8 [H,W,C]."""
     pixels = np.asarray(image, dtype=np.uint8)
     assert (pixels.ndim == 3) == (CHANNELS[image.mode] == 3), pixels.shape
-    if pixels.ndim == 2:
-        return np.ascontiguousarray(pixels[None])
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def to_picture(pixels: np.ndarray) -> Image.Image:
+    """A Pillow image of uint8 [H,W,C] with C of 1 (mode L) or 3 (RGB)."""
+    return Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
 
 
 def decode_split(
@@ -175,7 +147,7 @@ def decode_split(
     def decode(position: int) -> None:
         index = int(chosen[position])
         decoded[position] = load_contract_image(
-            _content(split, index), contract, split.names[index]
+            _content(split, index, contract), contract, split.names[index]
         )
 
     unreadable = _for_each(decode, len(chosen), threads, progress)
@@ -223,7 +195,9 @@ def _already_fits(images: np.ndarray, contract: InputContract) -> bool:
     return same_size and channels == contract.channels
 
 
-def _content(split: Split, index: int) -> ImageLike:
+def _content(split: Split, index: int, contract: InputContract) -> ImageLike:
+    if split.packed is not None and split.packed.pack.fits_exactly(contract):
+        return split.packed[index]
     if split.encoded is not None:
         return split.encoded[index]
     assert split.images is not None

@@ -9,15 +9,25 @@ import torch
 from torch import Tensor
 
 from resnetkit.evaluation.metrics import Metrics, compute_metrics
-from resnetkit.types import Batch, UserError
+from resnetkit.evaluation.multilabel import (
+    RESAMPLES,
+    MultiLabelMetrics,
+    compute_multilabel_metrics,
+)
+from resnetkit.types import Batch, Task, UserError
 
 Predict = Callable[[Batch], Tensor]
+AnyMetrics = Metrics | MultiLabelMetrics
+SCORES: dict[Task, str] = {
+    "single-label": Metrics.score_name,
+    "multi-label": MultiLabelMetrics.score_name,
+}
 
 
 def evaluate(
     predict: Predict, batches: Iterable[Batch]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits [N,K] float32, labels [N] int64 and indices [N] int64 of all images, in batch order.
+    """Logits [N,K] float32, labels (see `Batch`) and indices [N] int64 of all images, in order.
 
     `predict` gives the logits [n,K] of one batch and looks after device, normalisation and
     evaluation mode; it is called without gradients.
@@ -31,7 +41,7 @@ def evaluate(
     with torch.inference_mode():
         for batch in batches:
             output = predict(batch)
-            assert output.shape[:1] == batch.labels.shape, (output.shape, batch.labels.shape)
+            assert len(output) == len(batch.labels), (output.shape, batch.labels.shape)
             logits.append(output.float().cpu())
             labels.append(batch.labels.cpu())
             indices.append(batch.indices.cpu())
@@ -40,9 +50,19 @@ def evaluate(
     return torch.cat(logits).numpy(), torch.cat(labels).numpy(), torch.cat(indices).numpy()
 
 
-def evaluate_metrics(
-    predict: Predict, batches: Iterable[Batch], class_names: Sequence[str]
-) -> Metrics:
-    """`evaluate`, then `compute_metrics`."""
-    logits, labels, _ = evaluate(predict, batches)
-    return compute_metrics(logits, labels, class_names)
+def task_metrics(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    task: Task,
+    resamples: int = RESAMPLES,
+) -> AnyMetrics:
+    """The metrics of logits [N,K] that belong to the task; a soft label counts as its largest.
+
+    `labels` are int64 [N] or float32 [N,K], see `Batch`; `resamples` are those behind the interval
+    of mean average precision, and 0 spares the time for it.
+    """
+    if task == "multi-label":
+        return compute_multilabel_metrics(logits, labels, class_names, resamples)
+    numbers = labels if labels.ndim == 1 else labels.argmax(axis=1)
+    return compute_metrics(logits, numbers, class_names)

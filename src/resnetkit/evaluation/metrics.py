@@ -13,13 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from resnetkit.types import UserError
 
 Interval = tuple[float, float]
+SHOWN_SCORES = {"top1": "top-1", "mean_average_precision": "mAP"}  # by name in metrics.jsonl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Average:
 class Metrics:
     """How a network fared on some images; fractions are in 0…1, intervals are Wilson's at 95 %."""
 
+    score_name: ClassVar[str] = "top1"
+
     images: int
     top1: float
     top1_interval: Interval
@@ -57,6 +60,11 @@ class Metrics:
     weighted: Average  # every image counts the same
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]  # [K][K] images: row true class, column predicted
+
+    @property
+    def score(self) -> float:
+        """The figure that decides between networks: top-1."""
+        return self.top1
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON-safe values; what is undefined is None, never NaN."""
@@ -74,6 +82,11 @@ class Metrics:
             "balanced_accuracy": self.macro.recall,
         }
 
+    def describe(self) -> str:
+        """Accuracy with its interval, in words."""
+        top5 = "" if self.top5 is None else f", top-5 {100 * self.top5:.2f} %"
+        return f"top-1 {percent_text(self.top1, self.top1_interval)}{top5}"
+
 
 def compute_metrics(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Metrics:
     """All metrics of logits [N,K] against labels [N] in 0…K-1.
@@ -86,7 +99,7 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray, class_names: Sequenc
     images, classes = logits.shape
     assert labels.shape == (images,), (labels.shape, logits.shape)
     assert len(class_names) == classes, (len(class_names), classes)
-    _refuse_unusable(logits)
+    refuse_unusable(logits)
     assert 0 <= labels.min() <= labels.max() < classes, (labels.min(), labels.max(), classes)
     logits = logits.astype(np.float64)
     ranks = _ranks(logits, labels)
@@ -124,7 +137,18 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
     return low, high
 
 
-def _refuse_unusable(logits: np.ndarray) -> None:
+def percent_text(share: float | None, interval: Interval | None) -> str:
+    """A fraction in per cent with its 95 % interval, as plain text."""
+    if share is None:
+        return "undefined"
+    if interval is None:
+        return f"{100 * share:.2f} %"
+    low, high = interval
+    return f"{100 * share:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+
+
+def refuse_unusable(logits: np.ndarray) -> None:
+    """UserError when there is no row of logits [N,K], or one that is not finite."""
     if not len(logits):
         raise UserError("Evaluation: needed at least one image, got none; choose another split.")
     finite = np.isfinite(logits).all(1)

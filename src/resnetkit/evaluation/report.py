@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from resnetkit.config import flatten
+from resnetkit.evaluation.evaluate import AnyMetrics
 from resnetkit.evaluation.figures import Line, confusion_figure, line_chart, picture_uri
-from resnetkit.evaluation.metrics import Metrics
+from resnetkit.evaluation.metrics import SHOWN_SCORES, Metrics
 from resnetkit.evaluation.samples import Sample, thumbnail
 from resnetkit.evaluation.tables import (
     CLASSES_SHOWN,
     class_table,
     confused_pairs,
+    label_table,
     pairs_table,
     percent,
 )
@@ -45,7 +47,7 @@ class ReportInput:
     settings: Mapping[str, Any]  # the resolved experiment, nested
     environment: Mapping[str, Any]
     records: Sequence[Record] = ()  # lines of metrics.jsonl
-    evaluations: Mapping[str, Metrics]  # split name -> metrics; details are shown of the last
+    evaluations: Mapping[str, AnyMetrics]  # split name -> metrics; details are shown of the last
     samples: Sequence[Sample] = ()
     notes: Sequence[str] = ()  # what the reader must know, such as skipped images
 
@@ -88,18 +90,28 @@ def _headline(report: ReportInput) -> str:
     names = list(report.evaluations)
     cards = []
     for name in reversed(names):
-        metrics = report.evaluations[name]
-        low, high = metrics.top1_interval
         kind = ' class="main"' if name == names[-1] else ""
-        top5 = "" if metrics.top5 is None else f", top-5 {percent(metrics.top5, 2)}"
-        cards.append(
-            f"<div{kind}><span>{escape(name.capitalize())} accuracy</span>"
-            f"<b>{percent(metrics.top1, 2)}</b><span>95 % interval {percent(low, 2)} to "
-            f"{percent(high, 2)}, {metrics.images:,} images{top5}</span></div>"
-        )
+        cards.append(f"<div{kind}>{_score(name, report.evaluations[name])}</div>")
     cards.append(_card("Parameters", f"{report.parameters:,}", report.model))
     cards.append(_card("Classes", f"{len(report.class_names):,}", report.data))
     return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _score(split: str, metrics: AnyMetrics) -> str:
+    """The figure that counts, its interval, and what else fits below it."""
+    if isinstance(metrics, Metrics):
+        title, value, interval = "accuracy", metrics.top1, metrics.top1_interval
+        more = "" if metrics.top5 is None else f", top-5 {percent(metrics.top5, 2)}"
+    else:
+        title, value = "mean average precision", metrics.mean_average_precision
+        interval = metrics.mean_average_precision_interval
+        more = f", F1 {percent(metrics.micro.f1)} (mean of classes {percent(metrics.macro.f1)})"
+    bounds = "" if interval is None else " to ".join(percent(bound, 2) for bound in interval)
+    below = f"95 % interval {bounds}, " if bounds else ""
+    return (
+        f"<span>{escape(split.capitalize())} {title}</span><b>{percent(value, 2)}</b>"
+        f"<span>{below}{metrics.images:,} images{more}</span>"
+    )
 
 
 def _card(label: str, value: str, below: str) -> str:
@@ -140,14 +152,15 @@ def _epoch_charts(records: Sequence[Record]) -> list[str]:
         values = [record[key] * factor for record in records]
         return Line(label=label, style=style, points=list(zip(epochs, values, strict=True)))
 
-    best = max(range(len(records)), key=lambda index: records[index]["top1"])
-    caption = f"best {percent(records[best]['top1'], 2)} after epoch {epochs[best]}"
+    name = next(name for name in SHOWN_SCORES if name in records[0])
+    best = max(range(len(records)), key=lambda index: records[index][name])
+    caption = f"best {percent(records[best][name], 2)} after epoch {epochs[best]}"
     loss = [line("training", "training", "train_loss"), line("validation", "validation", "loss")]
-    accuracy = [line(f"validation: {caption}", "validation", "top1", 100.0)]
+    score = [line(f"validation: {caption}", "validation", name, 100.0)]
     rate = [line("learning rate", "rate", "learning_rate")]
     return [
         _chart("Loss", loss, "epoch"),
-        _chart("Accuracy (%)", accuracy, "epoch"),
+        _chart("Accuracy (%)" if name == "top1" else "mAP (%)", score, "epoch"),
         _chart("Learning rate", rate, "epoch"),
     ]
 
@@ -185,6 +198,8 @@ def _details(report: ReportInput) -> list[str]:
     if not report.evaluations:
         return []
     split, metrics = list(report.evaluations.items())[-1]
+    if not isinstance(metrics, Metrics):  # an image of several classes is confused with none
+        return [_section(f"Per class ({split})", label_table(metrics))]
     confusion = np.array(metrics.confusion)
     figure = f'<div class="scroll">{confusion_figure(confusion, report.class_names)}</div>'
     pairs = confused_pairs(confusion, report.class_names)
@@ -203,13 +218,13 @@ def _samples(samples: Sequence[Sample]) -> str:
 
 def _sample(sample: Sample) -> str:
     pixels = thumbnail(sample.image)
-    right = sample.true == sample.predicted
+    probability = "" if sample.probability is None else percent(sample.probability)
     small = ' class="small"' if max(pixels.shape[:2]) < 64 else ""
-    truth = "" if right else f"<small>true: {escape(sample.true)}</small>"
+    truth = "" if sample.right else f"<small>true: {escape(sample.true)}</small>"
     return (
-        f'<figure class="{"right" if right else "wrong"}"><img{small} alt="" src="'
+        f'<figure class="{"right" if sample.right else "wrong"}"><img{small} alt="" src="'
         f'{picture_uri(pixels)}"><figcaption><b>{escape(sample.predicted)}</b> '
-        f"{percent(sample.probability)}{truth}<small>{escape(sample.name)}</small></figcaption></figure>"
+        f"{probability}{truth}<small>{escape(sample.name)}</small></figcaption></figure>"
     )
 
 

@@ -13,13 +13,17 @@ THUMBNAIL = 96  # pixels, the longer side
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image uint8 [C,H,W] with its true class, the predicted one and that one's probability."""
+    """One image uint8 [C,H,W] with its true and its predicted class; of several classes all names.
+
+    `probability` is that of the predicted class; None where `predicted` names several with theirs.
+    """
 
     image: np.ndarray
     name: str
     true: str
     predicted: str
-    probability: float
+    probability: float | None
+    right: bool
 
 
 def choose_samples(
@@ -43,6 +47,21 @@ def choose_samples(
         turns[of_class] = np.arange(of_class.sum())
     order = np.lexsort((labels[doubtful], turns))
     return [*surest.tolist(), *doubtful[order][:right].tolist()]
+
+
+def choose_multilabel_samples(
+    logits: np.ndarray, labels: np.ndarray, wrong: int = 12, right: int = 12
+) -> list[int]:
+    """Rows of logits [N,K] worth looking at, labels [N,K]: the surest mistakes, then right ones.
+
+    The right ones go from the most doubtful on, those with classes to name before those without.
+    """
+    shown = labels > 0.5
+    # How far the logits are on the right side, of the class that is furthest off.
+    margins = np.where(shown, logits, -logits).min(axis=1)
+    hits = (shown == (logits > 0)).all(axis=1)
+    order = np.lexsort((margins, ~shown.any(axis=1) & hits))
+    return [*order[~hits[order]][:wrong].tolist(), *order[hits[order]][:right].tolist()]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from resnetkit.evaluation.metrics import ClassMetrics, Metrics
+from resnetkit.evaluation.metrics import Average, ClassMetrics, Metrics
+from resnetkit.evaluation.multilabel import LabelMetrics, MultiLabelMetrics
 
 CLASSES_SHOWN = 20
 PAIRS_SHOWN = 12
@@ -16,27 +17,66 @@ PAIRS_SHOWN = 12
 
 def class_table(metrics: Metrics) -> str:
     """Every class with its figures and averages; beyond 20 classes the weakest come first."""
-    rows = list(metrics.per_class)
-    note = ""
-    if len(rows) > CLASSES_SHOWN:
-        rows.sort(key=lambda row: (row.f1 is None, row.f1))
-        note = f'<p class="quiet">The {CLASSES_SHOWN} classes with the lowest F1 come first.</p>'
-    first = _table_of([*map(_class_row, rows[:CLASSES_SHOWN]), *_average_rows(metrics)])
-    rest = [_class_row(row) for row in rows[CLASSES_SHOWN:]]
-    more = f"<details><summary>{len(rest)} more classes</summary>{_table_of(rest)}</details>"
-    return note + first + (more if rest else "")
+    rows = sorted(metrics.per_class, key=lambda row: (row.f1 is None, row.f1))
+    if len(rows) <= CLASSES_SHOWN:
+        rows = metrics.per_class
+    heads = ("Images", "Precision", "Recall", "F1", "Recall and its 95 % interval")
+    return _long_table(heads, list(map(_class_row, rows)), _average_rows(metrics), "F1")
 
 
-def _table_of(rows: Sequence[str]) -> str:
-    heads = ("Images", "Precision", "Recall", "F1")
-    numbers = "".join(f'<th class="number">{head}</th>' for head in heads)
-    head = f"<tr><th>Class</th>{numbers}<th>Recall and its 95 % interval</th></tr>"
+def label_table(metrics: MultiLabelMetrics) -> str:
+    """The same where images may show several classes, with average precision."""
+    rows = sorted(
+        metrics.per_class, key=lambda row: (row.average_precision is None, row.average_precision)
+    )
+    if len(rows) <= CLASSES_SHOWN:
+        rows = metrics.per_class
+    heads = ("Images", "AP", "Precision", "Recall", "F1", "Average precision")
+    by_class = (metrics.mean_average_precision, *_three(metrics.macro))
+    averages = [
+        _total_row("mean of classes", metrics.images, by_class),
+        _total_row("mean of answers", metrics.images, (None, *_three(metrics.micro))),
+    ]
+    note = (
+        '<p class="quiet">Precision, recall and F1 take a class as there where its probability is '
+        "above 50 %.</p>"
+    )
+    return note + _long_table(heads, list(map(_label_row, rows)), averages, "average precision")
+
+
+def _long_table(heads: Sequence[str], rows: list[str], averages: list[str], order: str) -> str:
+    """A table with its averages; rows beyond the first 20, the lowest, are folded away."""
+    first = _table_of(heads, [*rows[:CLASSES_SHOWN], *averages])
+    rest = rows[CLASSES_SHOWN:]
+    if not rest:
+        return first
+    return (
+        f'<p class="quiet">The {CLASSES_SHOWN} classes with the lowest {order} come first.</p>'
+        f"{first}<details><summary>{len(rest)} more classes</summary>"
+        f"{_table_of(heads, rest)}</details>"
+    )
+
+
+def _table_of(heads: Sequence[str], rows: Sequence[str]) -> str:
+    numbers = "".join(f'<th class="number">{head}</th>' for head in heads[:-1])
+    head = f"<tr><th>Class</th>{numbers}<th>{heads[-1]}</th></tr>"
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
+def _label_row(row: LabelMetrics) -> str:
+    shares = (row.average_precision, row.precision, row.recall, row.f1)
+    cells = _cells((f"{row.support:,}", *map(percent, shares)))
+    width = 100 * (row.average_precision or 0.0)
+    bar = f'<span class="bar"><i style="width:{width:.1f}%"></i></span>'
+    return f'<tr><td class="name">{escape(row.name)}</td>{cells}<td>{bar}</td></tr>'
+
+
+def _cells(figures: Iterable[str]) -> str:
+    return "".join(f'<td class="number">{figure}</td>' for figure in figures)
+
+
 def _class_row(row: ClassMetrics) -> str:
-    figures = (f"{row.support:,}", *map(percent, (row.precision, row.recall, row.f1)))
-    cells = "".join(f'<td class="number">{figure}</td>' for figure in figures)
+    cells = _cells((f"{row.support:,}", *map(percent, (row.precision, row.recall, row.f1))))
     bar = ""
     if row.recall is not None and row.recall_interval is not None:
         low, high = (100 * bound for bound in row.recall_interval)
@@ -49,13 +89,17 @@ def _class_row(row: ClassMetrics) -> str:
 
 
 def _average_rows(metrics: Metrics) -> list[str]:
-    rows = []
-    for name, average in (("mean of classes", metrics.macro), ("mean of images", metrics.weighted)):
-        values = map(percent, (average.precision, average.recall, average.f1))
-        cells = "".join(f'<td class="number">{value}</td>' for value in values)
-        count = f'<td class="number">{metrics.images:,}</td>'
-        rows.append(f'<tr class="total"><td>{name}</td>{count}{cells}<td></td></tr>')
-    return rows
+    averages = (("mean of classes", metrics.macro), ("mean of images", metrics.weighted))
+    return [_total_row(name, metrics.images, _three(average)) for name, average in averages]
+
+
+def _total_row(name: str, images: int, shares: Iterable[float | None]) -> str:
+    cells = _cells((f"{images:,}", *map(percent, shares)))
+    return f'<tr class="total"><td>{name}</td>{cells}<td></td></tr>'
+
+
+def _three(average: Average) -> tuple[float, float, float]:
+    return average.precision, average.recall, average.f1
 
 
 def confused_pairs(confusion: np.ndarray, class_names: Sequence[str]) -> str:

@@ -40,21 +40,44 @@ def render_card(
     return (
         f"---\n{yaml.safe_dump(tags, sort_keys=False)}---\n"
         f"# {_plain(name)} for {contract.num_classes} classes\n\n"
-        "An image classifier trained with resnetkit. How it was trained, in full, is in "
+        f"{WHAT[contract.task]} trained with resnetkit. How it was trained, in full, is in "
         "`config.json` under `provenance`.\n\n"
         + "\n".join(lines)
-        + f"\n\n## Accuracy\n\n{_accuracy(metrics)}\n\n{USE}\n{LIMITS}"
+        + f"\n\n## Accuracy\n\n{_accuracy(contract, metrics)}\n\n"
+        + USE.replace("LOOK", LOOKS[contract.task])
+        + "\n"
+        + LIMITS.replace("UNKNOWN", UNKNOWNS[contract.task])
     )
 
 
-def _accuracy(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def _accuracy(contract: InputContract, metrics: Mapping[str, Mapping[str, Any]]) -> str:
     if not metrics:
         return "Not evaluated yet."
+    if contract.task == "multi-label":
+        return _precision(metrics)
     rows = ["| split | images | top-1 | 95 % interval |", "| --- | --- | --- | --- |"]
     for split, figures in metrics.items():
         low, high = figures["top1_interval"]
         rows.append(
             f"| {split} | {figures['images']:,} | {figures['top1']:.2%} | {low:.2%} to {high:.2%} |"
+        )
+    return "\n".join(rows)
+
+
+def _precision(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        "| split | images | mean average precision | 95 % interval | F1 (mean of classes) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for split, figures in metrics.items():
+        value, interval = (
+            figures["mean_average_precision"],
+            figures["mean_average_precision_interval"],
+        )
+        shown = "undefined" if value is None else f"{value:.2%}"
+        bounds = "–" if interval is None else f"{interval[0]:.2%} to {interval[1]:.2%}"
+        rows.append(
+            f"| {split} | {figures['images']:,} | {shown} | {bounds} | {figures['macro_f1']:.2%} |"
         )
     return "\n".join(rows)
 
@@ -79,13 +102,32 @@ def _plain(text: Any) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|$" else letter for letter in flat)
 
 
+WHAT = {
+    "single-label": "An image classifier (one class an image)",
+    "multi-label": "An image tagger (any number of classes an image, a sigmoid each)",
+}
+LOOKS = {
+    "single-label": "print(prediction.label, prediction.probability)",
+    "multi-label": "print(prediction.labels, prediction.top)  # above 50 %; all, likeliest first",
+}
+UNKNOWNS = {
+    "single-label": (
+        "It knows only the classes above: an image of anything else is given one of them all the "
+        "same, often\nwith a high probability."
+    ),
+    "multi-label": (
+        "It knows only the classes above, and may see them in an image of anything else. A class "
+        "counts as\nthere above 50 %, a threshold nobody has tuned."
+    ),
+}
+
 USE = """## Use
 
 ```python
 import resnetkit
 
 for prediction in resnetkit.load("path/to/this/folder").predict("image.jpg"):
-    print(prediction.label, prediction.probability)
+    LOOK
 ```
 
 The folder carries its own input contract (`preprocessor_config.json`): colour mode, resizing, crop
@@ -94,8 +136,7 @@ and normalisation are applied for you, exactly as in training.
 
 LIMITS = """## Limits
 
-It knows only the classes above: an image of anything else is given one of them all the same, often
-with a high probability. Probabilities are the network's own and have not been calibrated. The
+UNKNOWN Probabilities are the network's own and have not been calibrated. The
 accuracy holds for images like those it was measured on; measure it on your own before relying on
 it: `resnetkit evaluate path/to/this/folder --data YOUR_IMAGES`.
 """

@@ -154,6 +154,7 @@ def _config(package: ModelPackage) -> dict[str, Any]:
     kinds = {config: kind for kind, config in ARCHITECTURES.items()}
     return {
         "model_type": "resnetkit",
+        "problem_type": package.contract.task.replace("-", "_") + "_classification",
         "architecture": {
             "kind": kinds[type(package.architecture)],
             **to_dict(package.architecture),

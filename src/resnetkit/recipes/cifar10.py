@@ -51,10 +51,10 @@ def cifar10_resnet20_fast() -> Experiment:
     """ResNet-20 in minutes on two cores: Muon, one-cycle rate, small images in early epochs."""
     return Experiment(
         model=ModelConfig(name="cifar-resnet20"),
-        data=DataConfig(source="cifar10", validation_fraction=0.02),
+        data=DataConfig(source="cifar10", validation_fraction=0.0),
         # At 24 pixels an image costs 0.56 of one at 32; the last 11 epochs see full images.
         augment=AugmentConfig(
-            pad_crop=4, horizontal_flip=True, alternate_flips=True, early_size=24, early_share=0.54
+            pad_crop=4, horizontal_flip=True, alternate_flips=True, early_size=24, early_share=0.59
         ),
         optimizer=OptimizerConfig(
             name="muon",
@@ -64,9 +64,7 @@ def cifar10_resnet20_fast() -> Experiment:
             decay_norm_and_bias=False,
         ),
         schedule=ScheduleConfig(name="onecycle", warmup=0.15),
-        training=TrainingConfig(
-            epochs=24, label_smoothing=0.1, keep="last", validate_every_epochs=2
-        ),
+        training=TrainingConfig(epochs=27, label_smoothing=0.1, keep="last"),
         execution=PINNED,
     )
 

@@ -22,9 +22,15 @@ RUNNERS_UP = 2  # shown in the table beside the label
 
 
 def as_record(result: Prediction | Failure) -> dict[str, Any]:
-    """One result as JSON-safe values: image with label, probability and top, or with error."""
+    """One result as JSON-safe values: image with label, probability and top, or with error.
+
+    In a multi-label task: image with labels (above one half) and the probabilities of all classes.
+    """
     if isinstance(result, Failure):
         return {"image": result.name, "error": result.reason}
+    if result.labels is not None:
+        labels = list(result.labels)
+        return {"image": result.name, "labels": labels, "probabilities": dict(result.top)}
     top = [{"label": label, "probability": probability} for label, probability in result.top]
     return {
         "image": result.name,
@@ -35,7 +41,10 @@ def as_record(result: Prediction | Failure) -> dict[str, Any]:
 
 
 def show_predictions(console: Console, results: Results) -> None:
-    """Print a table: image, label, probability, the runners-up; failures with their reason."""
+    """Print a table: image, label, probability, the runners-up; failures with their reason.
+
+    In a multi-label task all labels with their probabilities stand in the second column.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("image", "label", "probability", "then"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
@@ -43,17 +52,25 @@ def show_predictions(console: Console, results: Results) -> None:
         if isinstance(result, Failure):
             table.add_row(Text(result.name), Text("unreadable", "red"), "", Text(result.reason))
             continue
-        others = ", ".join(f"{name} {share:.1%}" for name, share in result.top[1 : 1 + RUNNERS_UP])
-        probability = f"{result.probability:.1%}"
-        table.add_row(Text(result.name), Text(result.label, "bold"), probability, Text(others))
+        found = 1 if result.labels is None else len(result.labels)
+        then = _list_shares(result.top[found : found + RUNNERS_UP])
+        label, probability = result.label, f"{result.probability:.1%}"
+        if result.labels is not None:
+            label, probability = _list_shares(result.top[:found]) or "none", ""
+        table.add_row(Text(result.name), Text(label, "bold"), probability, Text(then))
     console.print(table)
+
+
+def _list_shares(pairs: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {share:.1%}" for name, share in pairs)
 
 
 def write_predictions(path: Path, results: Results) -> None:
     """Write all results to a .csv, .jsonl or .parquet file, whole or not at all.
 
     CSV and Parquet have one row per image: image, error, label, probability, then label_2,
-    probability_2 and so on for the runners-up. What an unreadable image lacks is empty.
+    probability_2 and so on for the runners-up. What an unreadable image lacks is empty. In a
+    multi-label task: image, error, labels (a JSON list), then probability_<class> for each class.
 
     Raises:
         UserError: the file name ends in something else.
@@ -78,9 +95,10 @@ def check_format(path: Path) -> str:
 
 def _columns(results: Results) -> dict[str, list[Any]]:
     """Flat columns, None where a row has no value."""
-    longest = max(
-        (len(result.top) for result in results if isinstance(result, Prediction)), default=1
-    )
+    predictions = [result for result in results if isinstance(result, Prediction)]
+    if any(prediction.labels is not None for prediction in predictions):
+        return _multilabel_columns(results, sorted(name for name, _ in predictions[0].top))
+    longest = max((len(prediction.top) for prediction in predictions), default=1)
     names = ["image", "error", "label", "probability"]
     for place in range(2, longest + 1):
         names += [f"label_{place}", f"probability_{place}"]
@@ -95,6 +113,23 @@ def _columns(results: Results) -> dict[str, list[Any]]:
         cells = [result.name, reason, *row]
         for name, value in zip(names, cells + [None] * (len(names) - len(cells)), strict=True):
             columns[name].append(value)
+    return columns
+
+
+def _multilabel_columns(results: Results, class_names: Sequence[str]) -> dict[str, list[Any]]:
+    heads = ["image", "error", "labels"]
+    columns: dict[str, list[Any]] = {
+        name: [] for name in heads + [f"probability_{name}" for name in class_names]
+    }
+    for result in results:
+        row: dict[str, Any] = {"image": result.name}
+        if isinstance(result, Failure):
+            row["error"] = result.reason
+        else:
+            row["labels"] = json.dumps(result.labels, ensure_ascii=False)
+            row |= {f"probability_{name}": share for name, share in result.top}
+        for name, values in columns.items():
+            values.append(row.get(name))
     return columns
 
 

@@ -22,16 +22,23 @@ from resnetkit.types import UserError
 
 ImageInput = str | Path | bytes | np.ndarray | Image.Image
 TOP = 5
+THRESHOLD = 0.5  # above it, a multi-label task counts a class as there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the network sees in one image; `top` has the likeliest labels, at most five."""
+    """What the network sees in one image: `label` is the likeliest class.
+
+    `top` has the likeliest classes with their probabilities: at most five; in a multi-label task
+    all of them, each with a probability of its own. `labels` then are those above one half, the
+    likeliest first and perhaps none; it is None in a single-label task.
+    """
 
     name: str
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +61,10 @@ class Predictor:
     def contract(self) -> InputContract:
         """What the network needs to be shown, and what its outputs mean."""
         return self.package.contract
+
+    @property
+    def _single(self) -> bool:
+        return self.contract.task == "single-label"
 
     def predict(
         self, images: ImageInput | Iterable[ImageInput], batch_size: int = 64
@@ -121,15 +132,17 @@ class Predictor:
             return error
 
     def _probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities [N,K] float64 of images uint8 [C,H,W]."""
+        """Probabilities [N,K] float64 of images uint8 [C,H,W]; see `InputContract.task`."""
         batch = torch.from_numpy(np.stack(images)).to(self.device)
-        return self.package.logits(batch).cpu().double().softmax(1).numpy()
+        logits = self.package.logits(batch).cpu().double()
+        return (logits.softmax(1) if self._single else logits.sigmoid()).numpy()
 
     def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
-        order = np.argsort(-probabilities, kind="stable")[:TOP]
-        labels = self.contract.class_names
-        top = tuple((labels[index], float(probabilities[index])) for index in order)
-        return Prediction(name=name, label=top[0][0], probability=top[0][1], top=top)
+        order = np.argsort(-probabilities, kind="stable")[: TOP if self._single else None]
+        names = self.contract.class_names
+        top = tuple((names[index], float(probabilities[index])) for index in order)
+        labels = None if self._single else tuple(label for label, share in top if share > THRESHOLD)
+        return Prediction(name=name, label=top[0][0], probability=top[0][1], top=top, labels=labels)
 
 
 def load(package_folder: Path | str, device: str = "auto") -> Predictor:

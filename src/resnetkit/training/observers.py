@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from resnetkit.evaluation.metrics import SHOWN_SCORES
 from resnetkit.jsonl import append_record
 from resnetkit.training.trainer import Observer, StepReport, ValidationReport
 
@@ -57,7 +58,7 @@ def validation_record(report: ValidationReport) -> dict[str, Any]:
         "step": report.step,
         "train_loss": report.train_loss,
         "loss": finite_or_none(report.loss),
-        "top1": report.top1,
+        report.score_name: report.score,
         "learning_rate": report.learning_rate,
         "improved": report.improved,
         "seconds": round(report.seconds, 2),
@@ -75,7 +76,7 @@ def write_tensorboard(folder: Path, every: int, first_step: int) -> Iterator[Obs
         if isinstance(report, ValidationReport):
             writer.add_scalar("loss/validation", report.loss, report.step)
             writer.add_scalar("loss/train_epoch", report.train_loss, report.step)
-            writer.add_scalar("top1/validation", report.top1, report.step)
+            writer.add_scalar(f"{report.score_name}/validation", report.score, report.step)
         elif report.step % every == 0:
             writer.add_scalar("loss/train", float(report.loss), report.step)
             writer.add_scalar("learning_rate", report.learning_rate, report.step)
@@ -139,12 +140,13 @@ class ProgressBar:
         """Show what a step or a validation reports."""
         if isinstance(report, ValidationReport):
             self._window.clear()  # validation is no part of the training speed
-            judged = f"validation {100 * report.top1:.2f} %"
+            name = SHOWN_SCORES.get(report.score_name, report.score_name)
+            judged = f"validation {name} {100 * report.score:.2f} %"
             self._bar.update(self._task, judged=judged)
             self._console.print(
                 f"epoch {report.epoch + 1:>3}  step {report.step:>6}  "
                 f"train loss {report.train_loss:.4f}  validation loss {report.loss:.4f}  "
-                f"top-1 {100 * report.top1:.2f} %{'  best' if report.improved else ''}",
+                f"{name} {100 * report.score:.2f} %{'  best' if report.improved else ''}",
                 highlight=False,
                 soft_wrap=True,
             )

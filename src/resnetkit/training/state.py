@@ -18,7 +18,7 @@ class Progress:
     total_steps: int
     epoch_loss_sum: float = 0.0
     epoch_loss_steps: int = 0
-    best_top1: float = -1.0
+    best_score: float = -1.0
     best_loss: float = float("inf")
     best_step: int = 0
     validations_without_improvement: int = 0

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetkit.optim.optimizers import match_memory_order
@@ -56,7 +55,8 @@ class ValidationReport:
     step: int
     train_loss: float
     loss: float
-    top1: float
+    score_name: str
+    score: float
     learning_rate: float
     improved: bool
     seconds: float
@@ -75,8 +75,10 @@ class TrainingTask:
     learning_rate: float
     batches: Batches
     forward: Callable[[Tensor], Tensor]  # images [N,C,H,W] -> logits [N,K]
+    loss: Callable[[Tensor, Tensor], Tensor]  # logits, targets [N,K] -> mean over N, float32
     prepare: Callable[[Batch, int], tuple[Tensor, Tensor]]  # batch, epoch -> images, targets [N,K]
-    validate: Callable[[dict[str, Tensor]], tuple[float, float]] | None  # weights -> loss, top-1
+    validate: Callable[[dict[str, Tensor]], tuple[float, float]] | None  # weights -> loss, score
+    score_name: str  # what the score is: higher is better, the best weights have the highest
     save: Callable[[TrainingState], object]
     stop_requested: Callable[[], bool]
 
@@ -180,16 +182,10 @@ def accumulate_gradients(task: TrainingTask, images: Tensor, targets: Tensor) ->
     for part, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
         with autocast(images.device, task.execution):
             logits = task.forward(part)
-        loss = soft_cross_entropy(logits, wanted, task.config.label_smoothing)
-        loss = loss * (len(part) / len(images))
+        loss = task.loss(logits, wanted) * (len(part) / len(images))
         loss.backward()
         total += loss.detach()
     return total
-
-
-def soft_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """Cross-entropy of logits [N,K] against target distributions [N,K], in float32, mean over N."""
-    return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
 
 
 def validate(
@@ -201,11 +197,11 @@ def validate(
     """Judge the present weights and remember them when they are the best so far."""
     progress = state.progress
     weights = state.weights_to_judge()
-    loss, top1 = judge(weights)
-    # Equal accuracies are common on small validation sets: the lower loss decides.
-    improved = (top1, -loss) > (progress.best_top1, -progress.best_loss)
+    loss, score = judge(weights)
+    # Equal scores are common on small validation sets: the lower loss decides.
+    improved = (score, -loss) > (progress.best_score, -progress.best_loss)
     if improved:
-        progress.best_top1, progress.best_loss = top1, loss
+        progress.best_score, progress.best_loss = score, loss
         progress.best_step = progress.step
         progress.validations_without_improvement = 0
     else:
@@ -217,7 +213,8 @@ def validate(
         step=progress.step,
         train_loss=progress.epoch_loss_sum / max(1, progress.epoch_loss_steps),
         loss=loss,
-        top1=top1,
+        score_name=task.score_name,
+        score=score,
         learning_rate=state.optimizer.param_groups[0]["lr"],
         improved=improved,
         seconds=clock.elapsed(),

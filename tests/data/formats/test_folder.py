@@ -47,7 +47,7 @@ def test_split_folders(tmp_path, name):
     )
     source = load_source(str(tmp_path), ["train", "val", "test"])
     assert source.present == ("train", "val", "test")
-    assert source.splits["val"].names == ["b/2.png"]
+    assert source.splits["val"].names == [f"{name}/b/2.png"]
     assert source.splits["val"].labels.tolist() == [1]
     assert source.splits["test"].labels.tolist() == [0]
 
@@ -62,7 +62,8 @@ def test_only_the_splits_asked_for_are_looked_into(tmp_path, monkeypatch):
     source = load_source(str(tmp_path), ["train", "val"])
     assert set(source.splits) == {"train"}
     assert source.present == ("train", "test")
-    assert not [path for path in scanned if "test" in Path(path).relative_to(tmp_path).parts]
+    # Which format it is, the names in test/ may say; its class folders are not opened.
+    assert not [path for path in scanned if "test" in Path(path).relative_to(tmp_path).parts[:-1]]
     assert load_source(str(tmp_path), []).class_names == ("a", "b")
 
 
@@ -197,3 +198,28 @@ def test_an_empty_split_folder(tmp_path):
     (tmp_path / "val").mkdir()
     refused(tmp_path, "val: there are no images in this folder")
     assert len(load_source(str(tmp_path), ["train"]).splits["train"]) == 2
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    """Root may read everything, so the system's refusal is played."""
+    put(tmp_path, "a/1.png", "a/deep/2.png", "b/1.png")
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(folder_module.os, "scandir", refuse)
+    refused(tmp_path, "a/deep: no permission to read this folder; change its rights")
+
+
+def test_names_are_told_apart_over_all_splits(tmp_path):
+    put(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
+    source = load_source(str(tmp_path), ["train", "test"])
+    assert source.splits["train"].names == ["train/a/1.png", "train/b/1.png"]
+    assert source.splits["test"].names == ["test/a/1.png", "test/b/1.png"]
+    assert list(source.splits["test"].encoded or ()) == [
+        tmp_path / "test/a/1.png",
+        tmp_path / "test/b/1.png",
+    ]

@@ -111,3 +111,23 @@ def test_files_that_are_no_tables(folder):
     refused(write(folder, "path,label\nä.png,1\n", "latin-1"), "not text in UTF-8 .*save the table")
     (folder / "t.parquet").write_bytes(b"PAR1 nothing")
     refused(str(folder / "t.parquet"), "not a whole parquet file")
+
+
+def test_exclusions_soft_labels_and_paths_of_another_machine(folder):
+    rows = [
+        'a.png,x,train,0,"[0.8, 0.2]"',
+        "sub/b.png,y,train,0,",
+        '"c d,e.png",y,test,no,',
+        "gone.png,x,train,true,",
+    ]
+    text = "path,label,split,exclude,soft_label\n" + "\n".join(rows) + "\n"
+    source = load_source(write(folder, text), ["train", "test"])
+    train = source.splits["train"]
+    assert train.names == ["a.png", "sub/b.png"]
+    np.testing.assert_allclose(train.labels, [[0.8, 0.2], [0, 1]], rtol=1e-6)
+    assert source.splits["test"].labels.dtype == np.float32
+    refused(
+        write(folder, "path,label\n/home/ann/a.png,x\n/home/ann/b.png,y\n"),
+        r"2 of 2 files .*'/home/ann/a.png'.*They are absolute, perhaps of another machine",
+    )
+    refused(write(folder, "path,label,exclude\na.png,x,1\n"), "every image is excluded")

@@ -1,4 +1,4 @@
-"""What a check can find, how bad it is, and what becomes of it."""
+"""What a check can find, how bad it is, and what becomes of it; `kinds.KINDS` lists all kinds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["unsafe", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("unsafe", "warning", "note")  # worst first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,3 @@ class Finding:
     kind: str  # a key of KINDS
     names: tuple[str, ...]
     detail: str  # the particulars: reason, sizes, distance, the two labels
-
-
-KINDS: dict[str, Kind] = {}

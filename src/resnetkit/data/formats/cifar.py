@@ -118,8 +118,15 @@ def find_cifar(location: Path) -> Found | None:
     return found[0] if found else None
 
 
-def load_cifar(found: Found, splits: Sequence[str]) -> Source:
-    """Read the `splits` of what `find_cifar` found; pickles are read without running them."""
+def is_cifar(location: Path) -> bool:
+    """Whether `find_cifar` finds an edition."""
+    return find_cifar(location) is not None
+
+
+def load_cifar(location: Path, splits: Sequence[str]) -> Source:
+    """Read the `splits` of what `find_cifar` finds; pickles are read without running them."""
+    found = find_cifar(location)
+    assert found is not None, location
     return _read(*found, splits)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from resnetkit.data.class_names import encode_labels, sort_class_names
+from resnetkit.data.columns import FileColumn, TextColumn, concatenate_texts, pack_texts
 from resnetkit.data.source_types import SPLIT_ALIASES, SPLIT_NAMES, Source, Split
 from resnetkit.types import UserError
 
@@ -112,32 +113,41 @@ def _class_folders(folder: Path) -> list[str]:
 
 def _read_split(root: Path, folder: Path, class_names: tuple[str, ...]) -> Split:
     classes = sort_class_names(_class_folders(folder))
-    encode_labels(classes, class_names, str(root), folder.name)  # before a long listing
+    numbers = encode_labels(classes, class_names, str(root), folder.name)  # before a long listing
     _refuse_loose_images(folder)
-    names: list[str] = []
-    counts: list[int] = []
-    listings = {name: _list_images(folder / name, root) for name in classes}
-    if not any(listing.images for listing in listings.values()):
+    prefix = "" if folder == root else f"{folder.name}/"
+    images: list[TextColumn] = []
+    endings: dict[str, Counter[str]] = {}
+    for name in classes:
+        listing = _list_images(folder / name, root)
+        images.append(pack_texts(f"{prefix}{name}/{image}" for image in listing.images))
+        endings[name] = listing.other_endings
+    counts = list(map(len, images))
+    if not any(counts):
         raise UserError(
             f"{folder}: there are no images in its {len(classes)} class folder(s)"
-            f"{_endings(sum((x.other_endings for x in listings.values()), Counter()))}; needed are "
-            f"image files ({' '.join(sorted(EXTENSIONS))})."
+            f"{_endings(sum(endings.values(), Counter()))}; needed are image files "
+            f"({' '.join(sorted(EXTENSIONS))})."
         )
-    for name, listing in listings.items():
-        if not listing.images:
+    for name, count in zip(classes, counts, strict=True):
+        if not count:
             raise UserError(
-                f"{folder}: the class folder {name!r} is empty"
-                f"{_endings(listing.other_endings)}; add images to it or remove it."
+                f"{folder}: the class folder {name!r} is empty{_endings(endings[name])}; add "
+                "images to it or remove it."
             )
-        names += [f"{name}/{image}" for image in listing.images]
-        counts.append(len(listing.images))
-    numbers = encode_labels(classes, class_names, str(root), folder.name)
-    text = os.fspath(folder)
+    paths = concatenate_texts(images)
     return Split(
         labels=np.repeat(numbers, counts),
-        names=[_printable(name) for name in names],
-        encoded=[Path(f"{text}/{name}") for name in names],
+        names=_printable_names(paths),
+        encoded=FileColumn(os.fspath(root), paths),
     )
+
+
+def _printable_names(paths: TextColumn) -> TextColumn:
+    """The same column, unless a name is not Unicode."""
+    if all(_printable(path) is path for path in paths):
+        return paths
+    return pack_texts(_printable(path) for path in paths)
 
 
 def _refuse_loose_images(folder: Path) -> None:
@@ -170,11 +180,17 @@ def _files_below(folder: Path, root: Path) -> Iterator[tuple[str, os.DirEntry[st
     pending = [""]
     while pending:
         prefix = pending.pop()
-        entries = [entry for entry in _entries(folder / prefix) if not entry.name.startswith(".")]
-        yield from ((prefix + entry.name, entry) for entry in entries if not _is_folder(entry))
-        for entry in entries:
-            place = _identity(Path(entry)) if _is_folder(entry) else None
-            if place is not None and place not in visited:
+        folders: list[os.DirEntry[str]] = []
+        for entry in _scan(folder / prefix):
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                folders.append(entry)
+            else:
+                yield prefix + entry.name, entry
+        for entry in sorted(folders, key=lambda entry: entry.name):
+            place = _identity(Path(entry))
+            if place not in visited:
                 visited.add(place)
                 pending.append(f"{prefix}{entry.name}/")
 
@@ -204,9 +220,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    return sorted(_scan(folder), key=lambda entry: entry.name)
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder, one at a time: a million of them need not exist together."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            yield from entries
     except PermissionError:
         raise UserError(
             f"{folder}: no permission to read this folder; change its rights."

@@ -61,6 +61,13 @@ def has_images(path: Path) -> bool:
     return _image_column(_read_schema(path)) is not None
 
 
+def is_parquet(location: Path) -> bool:
+    """Whether this is a parquet file with images, or a folder with parquet files."""
+    if location.is_file():
+        return location.suffix.lower() == ".parquet" and has_images(location)
+    return any(any(folder.glob("*.parquet")) for folder in _folders(location))
+
+
 def load_parquet(location: Path, splits: Sequence[str]) -> Source:
     """Read the `splits` of a parquet file or folder of them; other splits are not opened.
 
@@ -81,11 +88,16 @@ def load_parquet(location: Path, splits: Sequence[str]) -> Source:
     )
 
 
+def _folders(location: Path) -> tuple[Path, Path]:
+    return location, location / "data"  # where the hub keeps a data set's files
+
+
 def _files_by_split(location: Path) -> dict[str, list[Path]]:
     if location.is_file():
         return {_split_of(location) or "train": [location]}
+    found = next(filter(None, (list(folder.glob("*.parquet")) for folder in _folders(location))))
     files: dict[str, list[Path]] = {}
-    for path in sorted(location.glob("*.parquet"), key=_shard_order):
+    for path in sorted(found, key=_shard_order):
         files.setdefault(_split_of(path) or "", []).append(path)
     unnamed = files.pop("", [])
     if unnamed and files:

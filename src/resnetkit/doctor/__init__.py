@@ -1,0 +1,1 @@
+"""Where the time of a training goes, measured stage by stage, and what to set about it."""
