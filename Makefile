@@ -45,6 +45,7 @@ format: install
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/throughput.py --data $(or $(CIFAR10),../shared/data/cifar10)
+	$(BIN)/python benchmarks/loader.py --data $(or $(TINY),../shared/data/tiny-imagenet)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -161,7 +161,8 @@ def test_what_makes_training_unsafe_fails_the_check_unless_allowed(run, source, 
     assert "--allow KIND" in err
     allowed = run("check", source, "--allow", "zero-byte")
     assert allowed.code == 0
-    assert "allowed" in allowed.out
+    assert "1 finding(s) allowed (zero-byte)" in allowed.out
+    assert "nothing found" not in allowed.out
 
 
 def test_check_as_json_prints_and_still_fails(run, source):
@@ -169,7 +170,57 @@ def test_check_as_json_prints_and_still_fails(run, source):
     code, out, _ = run("check", source, "--json")
     record = json.loads(out)
     assert (code, record["passed"], record["unsafe"]) == (1, False, ["zero-byte"])
-    assert record["findings"]["zero-byte"] == {"severity": "unsafe", "count": 1}
+    found = record["findings"]["zero-byte"]
+    assert (found["severity"], found["count"]) == ("unsafe", 1)
+    assert (found["names"], found["detail"]) == (["red/00.jpg"], "0 bytes")
+
+
+def test_findings_name_images_on_the_terminal(run, source, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    for number in range(5):
+        (source / "red" / f"[b]{number}.jpg").write_bytes(b"")
+    _, out, _ = run("check", source)
+    assert "for instance" in out
+    assert "red/[b]0.jpg; red/[b]1.jpg; red/[b]2.jpg; 0 bytes" in out
+    assert "[b]3" not in out
+
+
+def test_a_refused_source_says_why_and_cannot_be_allowed(run, tmp_path):
+    (tmp_path / "images.csv").write_text("file,label\n1.png,a\n")
+    code, out, err = run("check", tmp_path / "images.csv")
+    assert code == 1
+    assert err.endswith("because of source-refused. Repair the source")
+    assert "path" in out.split("source-refused: ")[1].splitlines()[0]
+    code, out, _ = run("check", tmp_path / "images.csv", "--json")
+    assert "path" in json.loads(out)["findings"]["source-refused"]["detail"]
+    code, out, err = run("check", tmp_path / "images.csv", "--allow", "source-refused")
+    assert (code, out) == (2, "")
+    assert "'source-refused' cannot be allowed" in err
+
+
+def test_every_command_refuses_to_write_into_the_source(run, source):
+    before = state(source)
+    for command, name in (
+        ("check", "out"),
+        ("split", "a.parquet"),
+        ("pack", "out"),
+        ("preview", "a.png"),
+    ):
+        code, out, err = run(command, source, "--out", source / "red" / name)
+        assert (code, out) == (2, ""), command
+        assert "lies in the source" in err
+    assert state(source) == before
+
+
+def test_a_bad_place_or_package_is_refused_before_the_scan(run, source, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    code, _, err = run("check", source, "--out", tmp_path / "file")
+    assert code == 2
+    assert "this is a file" in err
+    code, _, err = run("check", source, "--out", tmp_path / "new", "--package", tmp_path / "none")
+    assert code == 2
+    assert str(tmp_path / "none") in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pictures"]
 
 
 @pytest.mark.parametrize(

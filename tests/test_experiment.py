@@ -141,3 +141,12 @@ def test_micro_batches_must_divide_the_batch():
     experiment = load_recipe("digits")
     with pytest.raises(UserError, match=r"micro_batches must divide data\.batch_size 64, got 7"):
         replace(experiment, training=replace(experiment.training, micro_batches=7))
+
+
+def test_a_run_may_not_lie_in_its_source(tiny, tmp_path):
+    source = tmp_path / "pictures"
+    source.mkdir()
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"lies in the source .*, which is only read"):
+            load_run(source / "run", tiny(source), resume)
+        assert load_run(tmp_path / "run", tiny(source), resume) is None

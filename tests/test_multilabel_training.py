@@ -22,7 +22,11 @@ from resnetkit.serving.predictor import Failure, load
 from resnetkit.training import trainer
 from resnetkit.types import UserError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # "all" is judged here to compare figures; the warning has its own tests.
+    pytest.mark.filterwarnings("ignore::resnetkit.data.seen.SeenWarning"),
+]
 
 NAMES = ("blue", "green", "red")
 # What a multi-label run needs beside its data: nothing.

@@ -98,7 +98,7 @@ def test_a_preview_says_what_is_on_it(pictures, of, tmp_path):
     ("out", "arguments", "message"),
     [
         ("a.jpg", {}, "needed a file name that ends in .png"),
-        ("pictures/red/a.png", {}, "would become one of its pictures"),
+        ("pictures/red/a.png", {}, "lies in the source"),
         ("a.png", {"images": 0}, "--images must be between 1 and 256, got 0"),
         ("a.png", {"epoch": 6}, "--epoch must be between 1 and 5, the last of this run; got 6"),
         ("a.png", {"epoch": 0}, "--epoch must be between 1 and 5"),

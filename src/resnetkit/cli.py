@@ -82,10 +82,15 @@ def run(arguments: list[str]) -> None:
     if result.get("failures"):
         raise CheckFailed(f"{result['failures']} image(s) could not be read")
     if result.get("unsafe"):
+        findings = result["findings"]
+        allowable = all(findings[kind]["allowable"] for kind in result["unsafe"])
+        other = (
+            ", or train without the images concerned with --data.manifest, or let a kind pass with "
+            "--allow KIND"
+        )
         raise CheckFailed(
             f"training would not be safe because of {', '.join(result['unsafe'])}. Repair the "
-            "source, or train without the images concerned with --data.manifest, or let a kind "
-            "pass with --allow KIND"
+            f"source{other if allowable else ''}"
         )
 
 
@@ -146,6 +151,7 @@ def run_evaluate(arguments: list[str], as_json: bool) -> Result:
 
 def run_predict(arguments: list[str], as_json: bool) -> Result:
     """Label images; exit code 1 when one of them could not be read."""
+    from resnetkit.data.sources import refuse_inside
     from resnetkit.pipeline import predict
     from resnetkit.serving.predictions import (
         as_record,
@@ -159,6 +165,9 @@ def run_predict(arguments: list[str], as_json: bool) -> Result:
         raise UserError("predict: needs images after the package: files, or folders of them")
     if asked.out is not None:
         check_format(asked.out)
+        for folder in asked.images:
+            if folder.is_dir():
+                refuse_inside(str(folder.absolute()), asked.out)  # never a built-in name
     outcomes = predict(
         asked.package, asked.images, device=asked.device, batch_size=asked.batch_size
     )

@@ -21,11 +21,14 @@ from resnetkit.arguments_data import (
     SplitArguments,
 )
 from resnetkit.config import flatten, suggest, to_dict
-from resnetkit.experiment import Experiment
+from resnetkit.data.checks.check_report import CheckReport
+from resnetkit.experiment import Experiment, refuse_unwritable
 from resnetkit.terminal import STDERR, parse, show
 from resnetkit.types import UserError
 
 Result = dict[str, Any]
+
+SHOWN = 3  # names of each kind of finding in the table
 
 USAGE = """resnetkit data: look after the images; SOURCE is only ever read
 
@@ -63,7 +66,6 @@ def run_data_command(arguments: list[str], as_json: bool) -> Result:
 
 def run_check(arguments: list[str], as_json: bool) -> Result:
     """Check a source and print what was found; `cli.run` fails where training is unsafe."""
-    from resnetkit.data.checks.kinds import KINDS
     from resnetkit.data.checks.outputs import summarize
     from resnetkit.pipeline_data import LabelCheck, check
 
@@ -75,19 +77,56 @@ def run_check(arguments: list[str], as_json: bool) -> Result:
         labels = LabelCheck(
             package=asked.package, minutes=10.0 if asked.minutes is None else asked.minutes
         )
+    if asked.out is not None:
+        refuse_unwritable(asked.out)
     report = check(asked.source, asked.out, allow=asked.allow, labels=labels, console=STDERR)
-    if not as_json and report.findings:
-        table = Table("severity", "finding", "count", "what becomes of it", box=None)
-        for name, findings in report.findings.items():
-            kind = KINDS[name]
-            severity = "allowed" if name in report.allowed else kind.severity
-            table.add_row(severity, escape(name), f"{len(findings):,}", escape(kind.treatment))
-        Console().print(table)
+    if not as_json:
+        print_findings(report)
     show([f"{name.capitalize():<10} {path}" for name, path in report.paths.items()], as_json)
     images = f"{sum(report.images.values()):,} images, {report.excluded:,} left out of training"
-    verdict = "nothing found makes training unsafe" if report.passed else "training is unsafe"
-    show([f"{asked.source}: {images}; {verdict}"], as_json)
+    show([f"{asked.source}: {images}; {describe_verdict(report)}"], as_json)
     return {**summarize(report), "paths": {name: str(path) for name, path in report.paths.items()}}
+
+
+def print_findings(report: CheckReport) -> None:
+    """The kinds found, each with some of its images; in full why the source would be refused."""
+    from resnetkit.data.checks.kinds import KINDS
+    from resnetkit.data.checks.outputs import some_names
+
+    if not report.findings:
+        return
+    table = Table("severity", "finding", "count", "for instance", "what becomes of it", box=None)
+    for name, findings in report.findings.items():
+        kind = KINDS[name]
+        severity = "allowed" if name in report.allowed else kind.severity
+        names, detail = some_names(findings, SHOWN), findings[0].detail
+        # The message of a refused source is printed in full below.
+        details = [detail] if detail and name != "source-refused" else []
+        instance = "; ".join(printed([*names, *details]))
+        count = f"{len(findings):,}"
+        table.add_row(severity, escape(name), count, escape(instance), escape(kind.treatment))
+    Console().print(table)
+    messages = [finding.detail for finding in report.findings.get("source-refused", [])]
+    for message in printed(messages):
+        print(f"source-refused: {message}")
+
+
+def printed(texts: list[str]) -> list[str]:
+    """Texts as they can be shown: what would move the cursor is written with backslash codes."""
+    return [
+        "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        for text in texts
+    ]
+
+
+def describe_verdict(report: CheckReport) -> str:
+    """Whether training is safe, and what had to be allowed for that."""
+    if not report.passed:
+        return "training is unsafe"
+    if report.found_allowed:
+        count = sum(report.found_allowed.values())
+        return f"{count:,} finding(s) allowed ({', '.join(report.found_allowed)})"
+    return "nothing found makes training unsafe"
 
 
 def run_split(arguments: list[str], as_json: bool) -> Result:

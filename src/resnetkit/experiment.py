@@ -12,6 +12,7 @@ import tyro
 from resnetkit.config import flatten, from_yaml, refuse_non_finite, to_dict
 from resnetkit.data.augment import AugmentConfig
 from resnetkit.data.settings import DataConfig
+from resnetkit.data.sources import refuse_inside
 from resnetkit.models.zoo import ModelConfig
 from resnetkit.optim.optimizers import OptimizerConfig
 from resnetkit.optim.schedules import ScheduleConfig
@@ -94,9 +95,11 @@ class RunRequest:
 def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     """The resolved experiment of the run in `out`; None when a new run may start there.
 
-    Raises UserError when `out` holds a run that was not asked for, or files that are not a run's.
+    Raises UserError when `out` holds a run that was not asked for, or files that are not a run's,
+    and when it lies in the source.
     """
     refuse_unwritable(out)
+    refuse_inside(asked.data.source, out)
     # Hidden files are nobody's, or the leftover of a run killed before its first file was whole.
     if not out.exists() or all(path.name.startswith(".") for path in out.iterdir()):
         return None
@@ -116,6 +119,7 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
             saved.data,
             source=asked.data.source,
             manifest=asked.data.manifest,
+            pack=asked.data.pack or saved.data.pack,
             workers=asked.data.workers,
         ),
         training=replace(saved.training, checkpoint_seconds=asked.training.checkpoint_seconds),
@@ -125,7 +129,7 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
 def refuse_unwritable(out: Path) -> None:
     """UserError unless `out` is, or can become, a folder that may be written."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: this is a file; give a folder for the run")
+        raise UserError(f"--out {out}: this is a file; give a folder")
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise UserError(f"--out {out}: {nearest} is a file; give a folder in another place")

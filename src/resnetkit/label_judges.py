@@ -17,6 +17,7 @@ from resnetkit.data.contract import check_class_names, check_task
 from resnetkit.data.dataset import Progress
 from resnetkit.data.loader import Loader, LoaderConfig
 from resnetkit.data.source_types import Selected, Split
+from resnetkit.data.sources import place_of
 from resnetkit.data.threads import available_cores
 from resnetkit.evaluation.evaluate import evaluate
 from resnetkit.evaluation.samples import softmax
@@ -48,7 +49,7 @@ class LabelCheck:
 def judge_labels(
     scan: Scan, asked: LabelCheck, progress: Progress, console: Console
 ) -> Sequence[Finding]:
-    """Findings about labels that are likely wrong; none where there is too little to learn from.
+    """Findings about labels that are likely wrong; or one that says why they were not judged.
 
     Raises UserError for images with several labels, and for a package made for other classes.
     """
@@ -59,8 +60,7 @@ def judge_labels(
         )
     rows = np.flatnonzero(scan.readable)
     if len(rows) < FEWEST_IMAGES:
-        console.print(f"Labels   not judged: {len(rows)} readable images are too few to learn from")
-        return []
+        return _decline(f"{len(rows)} readable images are too few to learn from", console)
     split = select_split(scan, rows)
     if asked.package is not None:
         probabilities = predict_by_package(split, scan, asked.package, progress)
@@ -72,7 +72,68 @@ def judge_labels(
         plan = plan_folds(split, contract, group_equal(scan.pixel_hashes[rows]), asked.minutes)
         console.print(f"Labels   {plan.describe()}", highlight=False, soft_wrap=True)
         probabilities = predict_out_of_fold(split, plan, progress)
-    return find_label_errors(scan, rows, probabilities)
+    return _findings(scan, rows, probabilities, asked, console)
+
+
+def _findings(
+    scan: Scan, rows: np.ndarray, probabilities: np.ndarray, asked: LabelCheck, console: Console
+) -> list[Finding]:
+    """What the probabilities say, if they know the classes well enough to be believed."""
+    seen = find_seen(asked.package, scan.location)
+    labels = scan.labels[rows]
+    labels = labels if labels.ndim == 1 else labels.argmax(axis=1)
+    accuracy, balanced, needed = rate_judge(labels, probabilities)
+    who = "out-of-fold accuracy" if asked.package is None else "accuracy of the package"
+    figures = f"{who} {accuracy:.1%}, mean of classes {balanced:.1%}"
+    if balanced < needed:
+        return [*seen, *_decline(f"{figures}, needed are {needed:.1%}", console)]
+    console.print(f"Labels   {figures}", highlight=False, soft_wrap=True)
+    return [*seen, *find_label_errors(scan, rows, probabilities)]
+
+
+def rate_judge(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float, float]:
+    """(accuracy, balanced accuracy, the least balanced accuracy with which a judge is believed).
+
+    Balanced accuracy is the mean recall of the classes that `labels` int64 [N] has. It must reach
+    the middle between chance, 1 / classes, and 1: below, a network that disagrees with a label is
+    itself more often wrong than not, and noise would be listed as wrong labels.
+    """
+    right = probabilities.argmax(axis=1) == labels
+    classes = np.unique(labels)
+    balanced = float(np.mean([right[labels == number].mean() for number in classes]))
+    return float(right.mean()), balanced, (1 + 1 / len(classes)) / 2
+
+
+def _decline(reason: str, console: Console) -> list[Finding]:
+    console.print(f"Labels   not judged: {reason}", highlight=False, soft_wrap=True)
+    return [Finding(kind="labels-not-judged", names=(), detail=reason)]
+
+
+def refuse_package(asked: LabelCheck | None, location: str, console: Console) -> None:
+    """UserError where the package asked for cannot be loaded, before any image is read.
+
+    Warns of one that was trained on `location`, whose labels it repeats.
+    """
+    if asked is not None:
+        for finding in find_seen(asked.package, location):
+            console.print(f"Labels   warning: {finding.detail}", highlight=False, soft_wrap=True)
+
+
+def find_seen(package: Path | None, location: str) -> list[Finding]:
+    """A finding where `package` was trained on `location`, whatever prefix either was given."""
+    if package is None:
+        return []
+    trained = str(load_package(package).provenance.get("data", {}).get("source", ""))
+    here, there = place_of(location), place_of(trained)
+    same = trained == location if here is None or there is None else _same_place(here, there)
+    if not trained or not same:
+        return []
+    detail = f"{package} was trained on {trained}: it has seen these images"
+    return [Finding(kind="seen-by-package", names=(), detail=detail)]
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def select_split(scan: Scan, rows: np.ndarray) -> Split:

@@ -31,12 +31,18 @@ from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
 from resnetkit.data.loader import Loader
 from resnetkit.data.opening import DescribedSource, evaluation_config
-from resnetkit.data.sources import Split
+from resnetkit.data.sources import Split, refuse_inside
 from resnetkit.evaluation.evaluate import AnyMetrics, task_metrics
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.evaluation.report import write_report
 from resnetkit.experiment import CONFIG_FILE, Experiment, load_run, refuse_unwritable
-from resnetkit.export.package import ModelPackage, golden_outputs, load_package, save_package
+from resnetkit.export.package import (
+    ModelPackage,
+    golden_outputs,
+    load_package,
+    load_seen,
+    save_package,
+)
 from resnetkit.export.reference import golden_images, reference_statistics
 from resnetkit.jsonl import keep_records, load_records
 from resnetkit.models.zoo import build_model, find_entry, resolve_model
@@ -117,18 +123,21 @@ def evaluate(
     """Judge a package on one split of a source, cut as the package's own training cut it.
 
     Where training had a manifest, the split is the manifest's; `DescribedSource` gives another.
-    Raises UserError when the source has no such split, has other classes than the package, or
-    images that cannot be read.
+    Raises UserError when the source has no such split, has other classes than the package, images
+    that cannot be read, or images that would count as unseen although the package has seen them.
     """
     package = load_package(package_folder)
     if out is not None:
         refuse_unwritable(out)
+        refuse_inside(source if isinstance(source, str) else source.location, out)
     experiment = from_dict(Experiment, package.provenance["experiment"], str(package_folder))
     # The worker count is the training machine's; this one has its own.
     data, cut = evaluation_config(experiment.data, package.provenance["data"], source, split)
     experiment = replace(experiment, data=with_workers(replace(data, workers=None)))
     with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
-        images = load_evaluation_split(experiment.data, split, package.contract, cut, bar)
+        images = load_evaluation_split(
+            experiment.data, split, package.contract, cut, bar, load_seen(package_folder)
+        )
     model = package.model.to(pick_device(device))
     batches = build_loader(experiment, images, package.contract, shuffle=False)
     judged = judge(model, images, package.contract, batches)
@@ -229,6 +238,7 @@ def keep_result(
         package,
         golden=golden_outputs(package, golden_images(data.validation or data.train, contract)),
         reference=reference_statistics(model, data.train, contract),
+        seen=data.seen,
     )
     records = load_records(out / "metrics.jsonl")
     write_report(out / "report.html", describe_run(provenance, model, contract, judged, records))

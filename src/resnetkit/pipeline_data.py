@@ -30,12 +30,12 @@ from resnetkit.data.preview import (
     render_sheet,
     to_pixels,
 )
-from resnetkit.data.sources import place_of
+from resnetkit.data.sources import refuse_inside
 from resnetkit.data.splitting import SplitPlan, SplitReport, split_source
 from resnetkit.doctor.diagnosis import diagnose
 from resnetkit.doctor.verdict import Diagnosis
 from resnetkit.experiment import Experiment
-from resnetkit.label_judges import LabelCheck, judge_labels
+from resnetkit.label_judges import LabelCheck, judge_labels, refuse_package
 from resnetkit.models.zoo import find_entry
 from resnetkit.pipeline import build_network, settle
 from resnetkit.runtime import reuse_freed_memory, write_file_atomically
@@ -71,6 +71,7 @@ def check(
     see `check_source` for what is an error.
     """
     console = console or Console(stderr=True, quiet=True)
+    refuse_package(labels, source, console)
     with ReadingBar(console) as bar:
         judges = [] if labels is None else [lambda scan: judge_labels(scan, labels, bar, console)]
         return check_source(source, out, progress=bar, allow=allow, judges=judges)
@@ -151,12 +152,7 @@ def refuse_drawing(experiment: Experiment, out: Path, images: int) -> None:
         raise UserError(f"--out {out}: needed a file name that ends in .png; change it")
     if not 1 <= images <= MOST_PICTURES:
         raise UserError(f"--images must be between 1 and {MOST_PICTURES}, got {images}")
-    source = place_of(experiment.data.source)
-    if source is not None and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise UserError(
-            f"--out {out}: inside the source {source} it would become one of its pictures; "
-            "give a place outside"
-        )
+    refuse_inside(experiment.data.source, out)
 
 
 def expose(experiment: Experiment, data: TrainingData, epoch: int, images: int) -> list[Exposure]:

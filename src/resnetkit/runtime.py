@@ -49,7 +49,7 @@ def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
         Exception: whatever `write` or the disk raises; the temporary folder is gone by then.
     """
     final = Path(os.path.realpath(final))
-    _refuse_foreign_files(final)
+    refuse_foreign_files(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(final)
     temporary = final.with_name(f".{final.name}.tmp-{os.getpid()}")
@@ -172,7 +172,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _refuse_foreign_files(final: Path) -> None:
+def refuse_foreign_files(final: Path) -> None:
+    """UserError where `commit_folder` could not put a folder: on a file, or on others' files."""
     if final.is_file():
         raise UserError(f"{final}: needed a folder to write, found a file; choose another place.")
     known = {MANIFEST, *_load_manifest(final)} if (final / MANIFEST).is_file() else set()
@@ -257,8 +258,7 @@ def _damaged(folder: Path, what: str) -> DamagedFolder:
 
 
 def _file_names(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 def _facts(path: Path) -> dict[str, Any]:

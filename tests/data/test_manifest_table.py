@@ -226,7 +226,10 @@ def test_group_columns_of_any_kind(tmp_path):
         ('path,label,soft_label\na,x,"[0.5, 0.4]"\nb,y,\n', "row 1 .* sums to 0.9; needed is 1"),
         ('path,label,soft_label\na,x,"[1.5, -0.5]"\nb,y,\n', "row 1 .* values outside 0 to 1"),
         ('path,label,soft_label\na,x,"[1, 0]"\nb,y,"[1]"\n', "row 2 .* of 1; needed are 2 numbers"),
-        ('path,label,soft_label\na,x,"[1, 0]"\nb,y,lots\n', "row 2 .* of something else"),
+        (
+            'path,label,soft_label\na,x,"[1, 0]"\nb,y,lots\n',
+            r"row 2 .* the soft_label 'lots'; needed is a JSON list .*\[0\.9, 0\.1\]",
+        ),
     ],
 )
 def test_mistakes_are_named_by_row(tmp_path, text, message):
@@ -270,3 +273,25 @@ def test_files_that_are_not_there_or_no_tables(tmp_path):
     (tmp_path / "m.parquet").write_bytes(content[:-10])  # cut short
     with pytest.raises(UserError, match="not a whole parquet file"):
         read_manifest_table(tmp_path / "m.parquet")
+
+
+def test_a_file_of_another_kind_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "m.xlsx").write_bytes(b"PK\x03\x04\xff")
+    for read in (read_manifest_table, lambda path: read_group_column(path, "site")):
+        with pytest.raises(UserError, match=r"m\.xlsx: .*ends in \.csv or \.parquet; \.xlsx came"):
+            read(tmp_path / "m.xlsx")
+
+
+def test_of_many_columns_the_first_are_named(tmp_path):
+    (tmp_path / "m.csv").write_text(",".join(f"c{n}" for n in range(500)) + "\n")
+    for read in (read_manifest_table, lambda path: read_group_column(path, "site")):
+        with pytest.raises(UserError, match=r"'c11' and 488 more\.") as caught:
+            read(tmp_path / "m.csv")
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("cell", ['"0.1;0.9"', "0.5", '"[[0.5, 0.5]]"'])
+def test_a_soft_label_in_another_format_is_told_the_format(tmp_path, cell):
+    (tmp_path / "m.csv").write_text(f"path,label,soft_label\na,x,{cell}\nb,y,{cell}\n")
+    with pytest.raises(UserError, match=r"row 1 .*needed is a JSON list .* \"\[0\.9, 0\.1\]\""):
+        read_manifest_table(tmp_path / "m.csv")

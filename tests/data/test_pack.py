@@ -22,6 +22,7 @@ from resnetkit.data.pack import CHUNK, PackReport, pack_source
 from resnetkit.data.packed import IMAGES, Pack, load_pack
 from resnetkit.data.sources import load_source
 from resnetkit.data.transforms import fit_image, load_contract_image, to_picture
+from resnetkit.runtime import DamagedFolder
 from resnetkit.types import UserError
 
 COUNT = CHUNK + 30  # more than one chunk
@@ -265,7 +266,9 @@ def test_a_disk_that_fills_up_leaves_what_was_there(source, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(pack_building.Building, "append", append)
-        with pytest.raises(UserError, match="the disk is too full for this pack: needed is more"):
+        with pytest.raises(
+            UserError, match="the disk is too full for this pack: it needs more than"
+        ):
             pack_source(str(source), side=SIDE)
     assert tree(before.folder) == kept
     assert [path.name for path in before.folder.parent.iterdir()] == [before.folder.name]
@@ -274,13 +277,15 @@ def test_a_disk_that_fills_up_leaves_what_was_there(source, monkeypatch):
 
 def test_a_disk_too_small_is_refused_at_once(source, monkeypatch):
     usage = shutil.disk_usage(source)._replace(free=1000)
-    monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match=r"needed is about .* GB more, free are 0\.0 GB.*--storage"):
+    monkeypatch.setattr(pack_building.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(
+        UserError, match=r"it needs about \d+ MB more, 0 MB are free now.*--storage"
+    ):
         pack_source(str(source), side=SIDE)
 
 
 def test_what_cannot_be_packed_is_refused(source, tmp_path):
-    with pytest.raises(UserError, match=r"inside the source .* which is only read"):
+    with pytest.raises(UserError, match=r"lies in the source .* which is only read"):
         pack_source(str(source), source / "pack")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
@@ -300,3 +305,41 @@ def test_a_second_process_is_told_to_wait(source):
 
     with pytest.raises(Stop):
         pack_source(str(source), side=SIDE, progress=second)
+
+
+def test_altered_bytes_are_named_and_repaired(source):
+    report = pack_source(str(source), side=SIDE)
+    before = tree(report.folder)
+    path = report.folder / IMAGES
+    altered = bytearray(path.read_bytes())
+    altered[100] ^= 0xFF
+    path.write_bytes(altered)
+    pack = load_pack(report.folder)
+    damaged = next(position for position in range(COUNT) if not pack.is_whole(position))
+    with pytest.raises(DamagedFolder, match="not those that were written; repair it with data"):
+        pack.pixels(damaged)
+    again = pack_source(str(source), side=SIDE)
+    assert not again.up_to_date
+    assert again.decoded == 1
+    assert again.reused == COUNT - 1
+    assert tree(report.folder)[IMAGES] == before[IMAGES]
+
+
+def test_a_given_place_keeps_its_pack(source, tmp_path):
+    place = tmp_path / "pack"
+    pack_source(str(source), place, side=SIDE)
+    before = tree(place)
+    with pytest.raises(UserError, match=r"a pack of another kind .* give another place"):
+        pack_source(str(source), place, side=SIDE + 1)
+    other = tmp_path / "other"
+    for number in range(4):
+        write_picture(other / "xy"[number % 2] / f"new{number}.jpg", number)
+    with pytest.raises(UserError, match="a pack of other images"):
+        pack_source(str(other), place, side=SIDE)
+    assert tree(place) == before
+
+
+def test_unreadable_images_are_not_counted_as_decoded(source):
+    (source / "c" / "bad.jpg").write_bytes(b"no image")
+    report = pack_source(str(source), side=SIDE)
+    assert (report.images, report.decoded, len(report.unreadable)) == (COUNT, COUNT, 1)

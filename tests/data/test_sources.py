@@ -1,5 +1,7 @@
 """What a SOURCE may be, and what it may not."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -12,6 +14,7 @@ from resnetkit.data.sources import (
     is_manifest,
     load_source,
     place_of,
+    refuse_inside,
 )
 from resnetkit.types import UserError
 
@@ -123,3 +126,35 @@ def test_a_path_called_like_a_builtin_name(tmp_path, monkeypatch):
     (tmp_path / "digits").mkdir()
     assert len(load_source("digits", ["train"]).splits["train"]) == 1438
     refused("./digits", "there are no images in this folder")
+
+
+def test_nothing_may_be_written_into_a_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    (tmp_path / "digits").mkdir()
+    for location in (tmp_path / "data", "data", "link", "coco-crops:data", "data/a-{0..9}.tar"):
+        for out in ("data", "data/run", "data/cat/../x", "link/cat/y.parquet"):
+            with pytest.raises(UserError, match=r"lies in the source .*, which is only read; give"):
+                refuse_inside(str(location), Path(out))
+        refuse_inside(str(location), Path("run"))
+        refuse_inside(str(location), Path("database"))
+    with pytest.raises(UserError, match="lies in the source"):
+        refuse_inside("data", Path("elsewhere/run"))  # the dogs are there
+    with pytest.raises(UserError, match="lies in the source"):
+        refuse_inside("data/{train,val}/a-{0..9}.tar", Path("data/run"))
+    refuse_inside("digits", Path("digits/run"))
+
+
+def test_beside_a_manifest_there_may_be_other_things(tmp_path):
+    manifest = tmp_path / "images.csv"
+    manifest.write_text("path,label\n1.png,a\npictures/cat/1.png,a\n../far/2.png,b\n")
+    for out in ("run", "pictures/run", "../run"):
+        refuse_inside(str(manifest), tmp_path / out)
+    for out in ("images.csv", "pictures/cat/run", "pictures/cat", "../far/run"):
+        with pytest.raises(UserError, match="lies in the source"):
+            refuse_inside(str(manifest), tmp_path / out)
+    manifest.write_text("nothing\n1")
+    refuse_inside(str(manifest), tmp_path / "run")  # what is wrong with it, reading it says

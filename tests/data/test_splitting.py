@@ -208,11 +208,32 @@ def test_a_manifest_as_the_source(folder, tmp_path):
         ({"ratios": (1.2, -0.1, -0.1)}, "from 0 to 1"),
         ({"ratios": (0, 0.5, 0.5)}, "ratio of train is 0"),
         ({"folds": 1}, "folds must be 2 or more, got 1"),
+        ({"folds": 5, "ratios": (0.6, 0.3, 0.1)}, r"ratio 0\.6 : 0\.3 has no effect.* 0\.9 0 0\.1"),
     ],
 )
 def test_plans_that_make_no_sense(plan, message):
     with pytest.raises(UserError, match=message):
         SplitPlan(**plan)
+
+
+def test_folds_that_nothing_fills(folder, tmp_path):
+    out = tmp_path / "m.parquet"
+    with pytest.raises(UserError, match="--folds 37: the largest class, 'a', has 36 image"):
+        split(folder, out, folds=37)
+    assert min(split(folder, out, folds=36).images) > 0
+    groups = {"group_by": "near-duplicates", "find_groups": threes}
+    with pytest.raises(UserError, match=r"--folds 4: .* fill only \d of the folds; ask for fewer"):
+        split(folder, tmp_path / "n.parquet", folds=4, ratios=(1, 0, 0), **groups)
+
+
+def threes(whole, progress):
+    """Three large groups."""
+    return np.arange(len(whole)) % 3
+
+
+def test_a_test_split_to_deal_anew_must_be_there(folder, tmp_path):
+    with pytest.raises(UserError, match=r"no test split to deal anew.* leave --deal-test-anew out"):
+        split(folder, tmp_path / "m.parquet", deal_test_anew=True)
 
 
 def test_where_it_does_not_write(folder, tmp_path):

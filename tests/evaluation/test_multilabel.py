@@ -134,3 +134,22 @@ def test_refuses_nothing_and_what_is_not_finite():
         compute_multilabel_metrics(np.zeros((0, 2)), np.zeros((0, 2)), names(2))
     with pytest.raises(UserError, match=r"needed finite logits, got .*nan"):
         compute_multilabel_metrics(np.array([[np.nan, 0]]), np.zeros((1, 2)), names(2))
+
+
+def test_too_little_evidence_has_no_interval():
+    one = compute_multilabel_metrics(np.array([[3.0, -3.0]]), np.array([[1.0, 0.0]]), names(2))
+    assert one.mean_average_precision == 1.0
+    assert one.mean_average_precision_interval is None
+    assert one.describe().startswith("mAP 100.00 %, F1")
+    assert one.headline()["mean_average_precision_interval"] is None
+    logits, labels = draw(3, images=200, classes=2)
+    labels[:] = 0
+    labels[:9, 0] = 1
+    assert (
+        compute_multilabel_metrics(logits, labels, names(2)).mean_average_precision_interval is None
+    )
+    labels[9, 1] = 1
+    found = compute_multilabel_metrics(logits, labels, names(2)).mean_average_precision_interval
+    assert found is not None
+    faultless = compute_multilabel_metrics(labels - 0.5, labels, names(2))
+    assert faultless.mean_average_precision_interval is None  # every resample is faultless too

@@ -54,11 +54,11 @@ def resize_part(part: np.ndarray, contract: InputContract) -> np.ndarray:
     AVX2: no value differs by more than 1 (bicubic, in noise, by 10), in a third of the time, and
     threads can do it side by side.
     """
-    size = contract.crop
+    height, width = size = contract.crop
     if part.shape[:2] == size:
         return part
     if contract.interpolation == "nearest":  # which PyTorch rounds otherwise
-        return picture_pixels(to_picture(part).resize(size[::-1], Image.Resampling.NEAREST))
+        return picture_pixels(to_picture(part).resize((width, height), Image.Resampling.NEAREST))
     # A copy, which PyTorch wants contiguous and writable; made here, where no OpenMP team starts.
     # Not `[None]`, whose stride of 0 would hide from PyTorch that the channels come last.
     channels_last = torch.from_numpy(np.array(part, order="C")).unsqueeze(0).permute(0, 3, 1, 2)

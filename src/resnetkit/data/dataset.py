@@ -15,7 +15,8 @@ from resnetkit.data.checks.findings import Finding
 from resnetkit.data.checks.quick import quick_check
 from resnetkit.data.contract import InputContract, check_class_names, check_task
 from resnetkit.data.find_pack import PackChoice, choose_pack
-from resnetkit.data.opening import find_split, open_source
+from resnetkit.data.opening import find_split, open_source, refuse_untrainable
+from resnetkit.data.seen import Seen, note_seen, refuse_seen
 from resnetkit.data.settings import DataConfig
 from resnetkit.data.soundness import WHOLE_CHECK, look_over
 from resnetkit.data.sources import Source, Split
@@ -51,6 +52,7 @@ class TrainingData:
     unchecked: int  # images that were not decoded beforehand, see `look_over`
     findings: tuple[Finding, ...] = ()  # of the cheap part of the gate
     pack: str = ""  # one line on the pack that is used, or why none is; empty without any
+    seen: Seen | None = None  # by which a package knows what it was trained on
 
 
 def load_training_data(config: DataConfig, image_size: int, progress: Progress) -> TrainingData:
@@ -61,11 +63,7 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
     """
     opened = open_source(config, ("train", "val"), progress)
     source = opened.source
-    if "train" not in source.splits:
-        raise UserError(
-            f"{config.source}: there are no images to train on; the source has only "
-            f"{', '.join(source.present)}. Add a train split"
-        )
+    refuse_untrainable(config, opened)
     splits = cut_source(source, config.validation_fraction, config.test_fraction, config.split_seed)
     asked, config = config, _resolve(config, splits["train"], image_size)
     contract = _build_contract(config, source)
@@ -87,6 +85,7 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
         raise UserError(_unreadable_message(skipped, remedy))
     refuse_lost_classes(train, source)
     contract = with_statistics(contract, config.normalization, train)
+    seen = note_seen(splits, opened.known_hashes(splits), progress)
     digests = [train.digest(), validation.digest(), opened.manifest_digest or ""]
     digests += [] if choice.pack is None else [choice.pack.identity]
     return TrainingData(
@@ -101,19 +100,26 @@ def load_training_data(config: DataConfig, image_size: int, progress: Progress) 
         unchecked=unchecked,
         findings=tuple(quick_check(source)),
         pack=choice.note,
+        seen=seen,
         digest=hashlib.sha256("".join(digests).encode()).hexdigest(),
     )
 
 
 def load_evaluation_split(
-    config: DataConfig, name: str, contract: InputContract, cut: str | None, progress: Progress
+    config: DataConfig,
+    name: str,
+    contract: InputContract,
+    cut: str | None,
+    progress: Progress,
+    seen: Seen | None = None,
 ) -> Split:
     """One split to judge a network on: train, val, test or all, cut as training cut it.
 
-    `cut` says how training cut its source, see `describe_cut`. Raises UserError when the source has
-    no such split, when it would be cut otherwise than then (so that images the network was trained
-    on could count as unseen), when it has other classes than `contract`, or images that cannot be
-    read (with `config.skip_unreadable` a warning).
+    `cut` says how training cut its source, see `describe_cut`, and `seen` which images it had.
+    Raises UserError when the source has no such split, when it would be cut otherwise than then,
+    when images the network was trained on would count as unseen (see `refuse_seen`), when it has
+    other classes than `contract`, or images that cannot be read (with `config.skip_unreadable` a
+    warning).
     """
     source, split, cut_here = find_split(config, name, progress)
     check_task(contract, source.task, config.source)
@@ -124,6 +130,8 @@ def load_evaluation_split(
             f"removed or renamed since: its {name} split cannot be told from the training "
             "pictures. Judge on all of it with --split all, or give the source a test/ folder"
         )
+    if seen is not None:
+        refuse_seen(seen, split, name, config.source, progress)
     if split.images is not None:
         return replace(split, images=_fit_arrays(split.images, contract))
     folder = None if config.pack is None else Path(config.pack)

@@ -16,6 +16,7 @@ from resnetkit.data.content import hash_contents
 from resnetkit.data.contract import InputContract
 from resnetkit.data.packed import Pack, PackedImages, PackSettings, fingerprints, load_pack
 from resnetkit.data.source_types import Split
+from resnetkit.data.sources import place_of, prefix_of
 from resnetkit.runtime import DamagedFolder, recover_folder
 
 CACHE_VARIABLE = "RESNETKIT_CACHE"
@@ -36,9 +37,17 @@ class PackChoice:
 def packs_folder(location: str) -> Path:
     """Where the packs of a source are by default: in $RESNETKIT_CACHE or ~/.cache/resnetkit."""
     cache = Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/resnetkit").expanduser()
-    place = os.path.realpath(Path(location).expanduser())
+    path = place_of(location)
+    place = location if path is None else os.path.realpath(path)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(place).name).strip("-.")[:40] or "source"
-    return cache / "packs" / f"{stem}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
+    # Of one folder, its pictures and the boxes cut out of them are two sources.
+    key = os.fsencode("\0".join(filter(None, (place, prefix_of(location), _pattern(location)))))
+    return cache / "packs" / f"{stem}-{hashlib.sha256(key).hexdigest()[:12]}"
+
+
+def _pattern(location: str) -> str:
+    name = location.rpartition("/")[2]
+    return name if "{" in name else ""
 
 
 def pack_folder(location: str, settings: PackSettings) -> Path:

@@ -18,6 +18,7 @@ from resnetkit.types import UserError
 
 ROWS = 1 << 16  # rows that exist as Python objects at one time
 HASH_BYTES = 32
+SHOWN = 12  # columns in a message
 METADATA_KEY = b"resnetkit"
 _FLAGS = (
     {"": False, "0": False, "no": False, "false": False} | {"1": True, "yes": True} | {"true": True}
@@ -61,6 +62,11 @@ def open_blocks(
 
     Raises `UserError` where the file is not a table of its kind.
     """
+    if manifest.suffix.lower() not in (".csv", ".parquet"):
+        raise UserError(
+            f"{manifest}: a manifest is a table whose name ends in .csv or .parquet; "
+            f"{manifest.suffix or 'no ending'} came. Give such a file, or rename it"
+        )
     if manifest.suffix.lower() == ".parquet":
         return _open_parquet(manifest, check)
     return {}, _csv_blocks(manifest, check)
@@ -133,6 +139,12 @@ def _refuse_long_rows(block: Block, rows: list[list[str]], header: list[str]) ->
             "has more values than the header has columns; put values that contain a comma in "
             '"double quotes".',
         )
+
+
+def list_columns(columns: list[str]) -> str:
+    """The first columns of a table, for a message."""
+    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    return (", ".join(map(repr, columns[:SHOWN])) or "none") + more
 
 
 def read_texts(block: Block, column: str, required: bool = True) -> list[str]:
@@ -229,12 +241,17 @@ def read_soft_labels(block: Block, count: int, sums_to_one: bool) -> np.ndarray:
         if value is None or value == "":
             continue
         label = _numbers(value)
-        if label is None or len(label) != count:
-            came = "something else" if label is None else f"{len(label)}"
+        if label is None:
             raise block.mistake(
                 row,
-                f"has a soft_label of {came}; needed are {count} numbers, one for each class in "
-                "their order.",
+                f"has the soft_label {str(value)[:70]!r}; needed is a JSON list with a number for "
+                'each class in their order, in CSV with quotes: "[0.9, 0.1]"; or nothing.',
+            )
+        if len(label) != count:
+            raise block.mistake(
+                row,
+                f"has a soft_label of {len(label)}; needed are {count} numbers, one for each class "
+                "in their order.",
             )
         if not ((label >= 0) & (label <= 1)).all():  # NaN is neither
             raise block.mistake(row, "has a soft_label with values outside 0 to 1.")
@@ -255,11 +272,10 @@ def soft_label_length(block: Block) -> int | None:
 
 def _numbers(value: Any) -> np.ndarray | None:
     try:
-        return np.asarray(
-            json.loads(value) if isinstance(value, str) else value, np.float64
-        ).reshape(-1)
+        label = np.asarray(json.loads(value) if isinstance(value, str) else value, np.float64)
     except (ValueError, TypeError):
         return None
+    return label if label.ndim == 1 else None
 
 
 def _text(value: Any) -> str:

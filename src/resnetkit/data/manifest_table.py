@@ -22,6 +22,7 @@ from resnetkit.data.content import file_facts
 from resnetkit.data.manifest_cells import (
     Block,
     Codes,
+    list_columns,
     open_blocks,
     read_flags,
     read_hashes,
@@ -127,7 +128,7 @@ def read_group_column(manifest: Path, column: str) -> np.ndarray:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise UserError(
                 f"{manifest}: there is no column {column!r} to group by; the columns are "
-                f"{', '.join(map(repr, columns))}.{hint}"
+                f"{list_columns(columns)}.{hint}"
             )
         return [column]
 
@@ -260,7 +261,7 @@ def _known_columns(manifest: Path, columns: list[str]) -> list[str]:
         raise UserError(
             f"{manifest}: the column(s) {', '.join(missing)} are missing; needed are path, "
             "label and optionally split, the columns found are "
-            f"{', '.join(map(repr, columns)) or 'none'}. Rename or add them."
+            f"{list_columns(columns)}. Rename or add them."
         )
     return [name for name in (*REQUIRED, *OPTIONAL, SOFT_LABEL) if name in columns]
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from resnetkit.data.balance import class_counts
 from resnetkit.data.content import Progress
 from resnetkit.data.formats.manifest import open_manifest
 from resnetkit.data.manifest_table import file_digest, read_manifest_table
-from resnetkit.data.overlay import Overlaid, apply_manifest, refuse_changed
+from resnetkit.data.overlay import Overlaid, apply_manifest, refuse_changed, show
 from resnetkit.data.settings import DataConfig
 from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
 from resnetkit.data.sources import check_source, is_manifest, load_source, place_of, prefix_of
@@ -42,6 +45,14 @@ class Opened:
     def checked(self) -> bool:
         """Whether the manifest says that all images, which are as they were then, were decoded."""
         return self.overlaid is not None and self.overlaid.table.checked
+
+    def known_hashes(self, splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
+        """The manifest's hashes, uint8 [N,32], of those `splits` that are as the manifest says."""
+        if self.overlaid is None or self.overlaid.table.sha256 is None:
+            return {}
+        hashes, rows = self.overlaid.table.sha256, self.overlaid.rows
+        same = [name for name in splits if splits[name] is self.source.splits.get(name)]
+        return {name: hashes[rows[name]] for name in same}
 
 
 def open_source(config: DataConfig, splits: Sequence[str], progress: Progress) -> Opened:
@@ -98,10 +109,69 @@ def find_split(
         splits = cut_source(source, *fractions, config.split_seed)
     if name in splits and len(splits[name]):
         return source, splits[name], describe_cut(splits)
+    where, what = _blame(config)
     raise UserError(
-        f"{config.source}: there is no {name} split; the source has {', '.join(source.present)}. "
+        f"{where}: there is no {name} split; the {what} has {', '.join(source.present)}. "
         "Choose another with --split, or --split all"
     )
+
+
+def refuse_untrainable(config: DataConfig, opened: Opened) -> None:
+    """UserError where nothing, or not every class, is there to train on, or a setting is idle.
+
+    Of a source without a manifest, classes are looked at once its images have been read.
+    """
+    source, (where, what) = opened.source, _blame(config)
+    if "train" not in source.splits:
+        raise UserError(
+            f"{where}: there are no images to train on; the {what} has only "
+            f"{', '.join(source.present)}. "
+            + (
+                "Add a train split"
+                if config.manifest is None
+                else "Deal anew: resnetkit data split"
+            )
+        )
+    if config.manifest is None:
+        return
+    _refuse_idle_settings(config, source.present)
+    if source.task == "multi-label":
+        return
+    counts = class_counts(source.splits["train"].labels, len(source.class_names))
+    lost = [name for name, count in zip(source.class_names, counts, strict=True) if not count]
+    if lost:
+        fold = "" if config.fold is None else f" when fold {config.fold} validates"
+        raise UserError(
+            f"{where}: the manifest leaves no training image of {len(lost)} class(es) of "
+            f"{config.source}{fold}: {show(lost)}; every class needs at least one. Correct its "
+            "splits, labels and exclusions, or deal anew: resnetkit data split"
+        )
+
+
+def _refuse_idle_settings(config: DataConfig, present: Sequence[str]) -> None:
+    """UserError for a share to hold out, or its seed, where the manifest has dealt already.
+
+    A share of 0 asks for nothing to be taken away, which is what happens.
+    """
+    dealt = {
+        "validation_fraction": "val" in present,
+        "test_fraction": "val" in present or "test" in present,
+        "split_seed": "val" in present,
+    }
+    for name, already in dealt.items():
+        value = getattr(config, name)
+        if already and value not in (0, getattr(DataConfig, name)):
+            raise UserError(
+                f"data.{name} {value} has no effect: {config.manifest} says which images are "
+                f"{', '.join(present)}. Leave it out, or deal anew: resnetkit data split"
+            )
+
+
+def _blame(config: DataConfig) -> tuple[str, str]:
+    """Whose splits they are: its path, and what it is."""
+    if config.manifest is None:
+        return config.source, "source"
+    return config.manifest, "manifest"
 
 
 def evaluation_config(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,15 +16,14 @@ from PIL import Image
 from resnetkit.data.color_mode import to_color_mode
 from resnetkit.data.columns import text_keys
 from resnetkit.data.content import content_hash, file_facts
-from resnetkit.data.contract import CHANNELS
 from resnetkit.data.decode import UnreadableImage, decode_image
 from resnetkit.data.find_pack import pack_folder
 from resnetkit.data.pack_building import (
     Building,
     PackRow,
     building_lock,
-    disk_full,
     disk_trouble,
+    refuse_small_disk,
 )
 from resnetkit.data.packed import (
     JPEG_QUALITY,
@@ -37,17 +35,15 @@ from resnetkit.data.packed import (
     load_pack,
 )
 from resnetkit.data.source_types import Split
-from resnetkit.data.sources import load_source
+from resnetkit.data.sources import load_source, refuse_inside
 from resnetkit.data.splits import concatenate
 from resnetkit.data.threads import map_in_order
 from resnetkit.data.transforms import image_sizes, resize_shorter, resized_size
-from resnetkit.runtime import MANIFEST, DamagedFolder
+from resnetkit.runtime import DamagedFolder
 from resnetkit.types import UserError
 
 DEFAULT_SIDE = 256  # of photographs seen at 224
 CHUNK = 64  # images a thread takes at a time, and that are lost at most when all is killed
-SAMPLE = 500  # images whose headers tell how large a pack will be
-JPEG_SHARE = 0.2  # of the raw size, at `JPEG_QUALITY`; photographs take less
 GREY_MODES = ("L", "1", "I;16", "LA")
 
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -104,17 +100,23 @@ def pack_source(
     mode = _color_mode(split) if color_mode == "auto" else color_mode
     settings = PackSettings(side=side, storage=storage, color_mode=mode)
     folder = pack_folder(location, settings) if out is None else out
-    _refuse_folder(folder, location)
+    refuse_inside(location, folder)
+    if out is not None:
+        _refuse_folder(out, settings)
     work = _plan(split, settings, _previous(folder, settings))
-    if _is_current(work):
+    if out is not None and work.previous is not None and not (work.places >= 0).any():
+        raise UserError(f"{out}: this is a pack of other images; give another place with --out")
+    if _is_current(work, progress):
         assert work.previous is not None
         return _report(folder, work.previous, decoded=0, up_to_date=True)
     part = folder.with_name(f".{folder.name}.part")
     with disk_trouble(part), building_lock(part):
         wanted = dict(zip(work.keys.tolist(), work.fingerprints.tolist(), strict=True))
         building = Building(part, settings, wanted)
-        _refuse_small_disk(work, building)
+        refuse_small_disk(building, split, len(work.keys) - len(building.done))
         decoded = _fill(building, work, progress)
+        if out is None:
+            _clear_damaged(folder)
         building.commit(folder)
     return _report(folder, load_pack(folder), decoded=decoded, up_to_date=False)
 
@@ -137,24 +139,34 @@ def _color_mode(split: Split) -> Literal["RGB", "L"]:
     return "L" if all(mode in GREY_MODES for _, _, mode in image_sizes(split)) else "RGB"
 
 
-def _refuse_folder(folder: Path, location: str) -> None:
-    source, target = Path(location).expanduser().resolve(), folder.expanduser().resolve()
-    if source.exists() and target.is_relative_to(source):
+def _refuse_folder(out: Path, settings: PackSettings) -> None:
+    """UserError unless `out` is free, or holds a pack made in the same way."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if not (out / SETTINGS).is_file():
+        if out.exists():
+            raise UserError(
+                f"{out}: needed a new folder or a pack, found something else; choose another place "
+                "with --out"
+            )
+        return
+    try:
+        found = load_pack(out).settings
+    except DamagedFolder as error:
+        raise UserError(f"{error}: a damaged pack; delete it and pack again") from None
+    if found != settings:
         raise UserError(
-            f"{folder}: this is inside the source {location}, which is only read; choose another "
-            "place with --out"
+            f"{out}: this is a pack of another kind ({found.label}), wanted is {settings.label}; "
+            "give another place with --out"
         )
-    known = (folder / SETTINGS).is_file() and (folder / MANIFEST).is_file()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not known):
-        raise UserError(
-            f"{folder}: needed a new folder or a pack, found something else; choose another place "
-            "with --out"
-        )
-    if known:
-        try:
-            json.loads((folder / MANIFEST).read_bytes())
-        except ValueError:
-            raise UserError(f"{folder}: a damaged pack; delete it and pack again") from None
+
+
+def _clear_damaged(folder: Path) -> None:
+    """Remove a pack that cannot be opened from the default place, which is ours."""
+    try:
+        load_pack(folder)
+    except DamagedFolder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _previous(folder: Path, settings: PackSettings) -> Pack | None:
@@ -183,12 +195,19 @@ def _plan(split: Split, settings: PackSettings, previous: Pack | None) -> _Work:
     )
 
 
-def _is_current(work: _Work) -> bool:
-    """Whether the pack that is there holds just these images, none of which has changed."""
+def _is_current(work: _Work, progress: Progress) -> bool:
+    """Whether the pack that is there holds just these images, none changed, each stored whole."""
     if work.previous is None or len(work.keys) != len(work.previous.index):
         return False
     known = work.previous.index.fingerprints[work.places]
-    return bool((work.places >= 0).all() and (known == work.fingerprints).all())
+    if not ((work.places >= 0).all() and (known == work.fingerprints).all()):
+        return False
+    for number, place in enumerate(work.places.tolist(), 1):
+        if not work.previous.is_whole(place):
+            return False
+        if number % CHUNK == 0:
+            progress("comparing checksums", number, len(work.keys))
+    return True
 
 
 def _fill(building: Building, work: _Work, progress: Progress) -> int:
@@ -200,7 +219,7 @@ def _fill(building: Building, work: _Work, progress: Progress) -> int:
     )
     for results in map_in_order(lambda chunk: [_pack_image(work, i) for i in chunk], chunks):
         building.append([row for row, _, _ in results], [content for _, content, _ in results])
-        decoded += sum(fresh for _, _, fresh in results)
+        decoded += sum(fresh and row.problem is None for row, _, fresh in results)
         done += len(results)
         progress("packing", done, total)
     return decoded
@@ -212,13 +231,13 @@ def _pack_image(work: _Work, index: int) -> tuple[PackRow, bytes, bool]:
     if work.previous is not None and place >= 0:
         known = work.previous.index
         same = known.fingerprints[place] == work.fingerprints[index]
-        if same or content_hash(work.split, index) == known.hashes[place].tobytes():
+        same = same or content_hash(work.split, index) == known.hashes[place].tobytes()
+        if same and work.previous.is_whole(place):
             content = work.previous.content(place).tobytes()
-            if zlib.crc32(content) == known.checksums[place]:  # else the disk has altered it
-                height, width = known.sizes[place].tolist()
-                digest = known.hashes[place].tobytes()
-                row = _row(work, index, digest, content, (height, width))
-                return row._replace(problem=known.problems.get(place)), content, False
+            height, width = known.sizes[place].tolist()
+            digest = known.hashes[place].tobytes()
+            row = _row(work, index, digest, content, (height, width))
+            return row._replace(problem=known.problems.get(place)), content, False
     digest = content_hash(work.split, index)
     try:
         picture = _shrink(work, index)
@@ -264,22 +283,6 @@ def _store(picture: Image.Image, storage: Storage) -> bytes:
     return stream.getvalue()
 
 
-def _refuse_small_disk(work: _Work, building: Building) -> None:
-    """`UserError` when the pack will not fit, before hours are spent on finding out."""
-    sizes = [(height, width) for height, width, _ in image_sizes(work.split, SAMPLE)]
-    if not sizes:
-        return
-    shorter = np.minimum(1.0, work.settings.side / np.min(sizes, axis=1))
-    pixels = float((np.prod(sizes, axis=1) * shorter**2).mean())
-    share = 1.0 if work.settings.storage == "raw" else JPEG_SHARE
-    left = len(work.keys) - len(building.done)
-    needed = int(left * pixels * CHANNELS[work.settings.color_mode] * share)
-    free = shutil.disk_usage(building.folder).free
-    if needed > free:
-        building.discard()
-        raise disk_full(building.folder, f"about {needed / 1e9:,.1f} GB more", free)
-
-
 def _report(folder: Path, pack: Pack, *, decoded: int, up_to_date: bool) -> PackReport:
     problems = tuple(pack.index.problems[place] for place in sorted(pack.index.problems))
     count = len(pack.index)
@@ -288,7 +291,7 @@ def _report(folder: Path, pack: Pack, *, decoded: int, up_to_date: bool) -> Pack
         settings=pack.settings,
         images=count - len(problems),
         decoded=decoded,
-        reused=count - decoded,
+        reused=count - len(problems) - decoded,
         unreadable=problems,
         size_bytes=int(pack.index.stored.sum()),
         up_to_date=up_to_date,

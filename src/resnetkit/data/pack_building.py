@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnetkit.data.contract import CHANNELS
 from resnetkit.data.packed import COLUMNS, FORMAT, IMAGES, INDEX, SETTINGS, PackSettings
+from resnetkit.data.source_types import Split
+from resnetkit.data.transforms import image_sizes
 from resnetkit.runtime import commit_folder, held
 from resnetkit.types import UserError
 
@@ -23,6 +26,8 @@ JOURNAL = "journal.jsonl"
 SAVE_SECONDS = 2.0
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROWS_AT_A_TIME = 1 << 16
+SAMPLE = 500  # images whose headers tell how large a pack will be
+JPEG_SHARE = 0.2  # of the raw size, at the quality of a pack; photographs take less
 
 
 class PackRow(NamedTuple):
@@ -50,7 +55,7 @@ class Building:
     """
 
     def __init__(self, folder: Path, settings: PackSettings, wanted: dict[int, int]) -> None:
-        self.folder, self._settings = folder, settings
+        self.folder, self.settings = folder, settings
         self.done: set[int] = set()  # keys
         self._end = 0
         self._unsaved: list[str] = []
@@ -92,7 +97,7 @@ class Building:
             except OSError:  # a file system without links
                 shutil.move(self.folder / IMAGES, folder / IMAGES)
             self._write_index(folder / INDEX)
-            (folder / SETTINGS).write_text(_describe(self._settings))
+            (folder / SETTINGS).write_text(_describe(self.settings))
 
         self.save()
         commit_folder(final, write)
@@ -174,15 +179,32 @@ def disk_trouble(part: Path) -> Iterator[None]:
         if error.errno not in DISK_FULL:
             raise
         shutil.rmtree(part, ignore_errors=True)
-        raise disk_full(part, "more", shutil.disk_usage(part.parent).free) from None
+        raise disk_full(
+            part, "more than what was free", shutil.disk_usage(part.parent).free
+        ) from None
+
+
+def refuse_small_disk(building: Building, split: Split, left: int) -> None:
+    """`UserError` when `left` more images will not fit, before hours are spent on finding out."""
+    sizes = [(height, width) for height, width, _ in image_sizes(split, SAMPLE)]
+    if not sizes:
+        return
+    shorter = np.minimum(1.0, building.settings.side / np.min(sizes, axis=1))
+    pixels = float((np.prod(sizes, axis=1) * shorter**2).mean())
+    share = 1.0 if building.settings.storage == "raw" else JPEG_SHARE
+    needed = int(left * pixels * CHANNELS[building.settings.color_mode] * share)
+    free = shutil.disk_usage(building.folder).free
+    if needed > free:
+        building.discard()
+        raise disk_full(building.folder, f"about {needed / 1e6:,.0f} MB more", free)
 
 
 def disk_full(part: Path, needed: str, free: int) -> UserError:
-    """What to say of it; `needed` completes "needed is", `free` is in bytes."""
+    """What to say of it; `needed` completes "it needs", `free` is in bytes."""
     return UserError(
-        f"{part.parent}: the disk is too full for this pack: needed is {needed}, free are "
-        f"{free / 1e9:,.1f} GB. What was there before is untouched. Free some space, choose "
-        "another place with --out, a smaller --side, or --storage jpeg"
+        f"{part.parent}: the disk is too full for this pack: it needs {needed}, "
+        f"{free / 1e6:,.0f} MB are free now. What was there before is untouched. Free some space, "
+        "choose another place with --out, a smaller --side, or --storage jpeg"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,14 +74,29 @@ class Pack:
         self.folder, self.settings, self.index = folder, settings, index
         # A plain array over the map: a `np.memmap` would take microseconds for each slice.
         self._bytes = np.memmap(folder / IMAGES, np.uint8, "r").view(np.ndarray)
+        self._seen_whole = np.zeros(len(index), bool)
 
     def content(self, position: int) -> np.ndarray:
         """The stored bytes of an image: uint8, a view of the map."""
         offset = self.index.offsets[position]
         return self._bytes[offset : offset + self.index.stored[position]]
 
+    def is_whole(self, position: int) -> bool:
+        """Whether the stored bytes of an image are those that were written."""
+        return zlib.crc32(self.content(position).data) == self.index.checksums[position]
+
     def pixels(self, position: int) -> np.ndarray:
-        """The pixels of an image: uint8 [H,W,C]; of a raw pack a read-only view of the map."""
+        """The pixels of an image: uint8 [H,W,C]; of a raw pack a read-only view of the map.
+
+        Raises `DamagedFolder` where the disk has altered them; looked at once for each image.
+        """
+        if not self._seen_whole[position]:
+            if not self.is_whole(position):
+                raise DamagedFolder(
+                    f"{self.folder}: stored images are not those that were written; repair it with "
+                    "data pack"
+                )
+            self._seen_whole[position] = True
         content = self.content(position)
         if self.settings.storage == "jpeg":
             picture = decode_jpeg(torch.from_numpy(content.copy()))

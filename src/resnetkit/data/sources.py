@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +22,8 @@ from resnetkit.data.formats.open_images import is_open_images, load_open_images
 from resnetkit.data.formats.parquet import has_images, is_parquet, load_parquet
 from resnetkit.data.formats.voc import is_voc, load_voc, load_voc_crops
 from resnetkit.data.formats.webdataset import is_webdataset, load_webdataset
-from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
+from resnetkit.data.manifest_table import read_manifest_table
+from resnetkit.data.source_types import SPLIT_ALIASES, SPLIT_NAMES, Source, Split
 from resnetkit.types import UserError
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "is_manifest",
     "load_source",
     "place_of",
+    "refuse_inside",
 ]
 
 Load = Callable[[Path, Sequence[str]], Source]
@@ -130,7 +133,56 @@ def place_of(location: str) -> Path | None:
     if location in SOURCES or (colon and prefix == "hf"):
         return None
     path = Path(rest if colon and prefix in PREFIXES else location).expanduser()
-    return path.parent if "{" in path.name else path
+    while "{" in str(path) and not path.exists():
+        path = path.parent
+    return path
+
+
+def refuse_inside(location: str, out: Path) -> None:
+    """UserError where `out` is a source, or lies in its folder: nothing is written there, ever.
+
+    Links are followed, those to the folders of splits and classes too. A manifest is one file,
+    beside which there may be others; the folders of its images are refused.
+    """
+    place = place_of(location)
+    if place is None or not location.strip():
+        return
+    target = out.expanduser().resolve()
+    folders = _image_folders(place) if is_manifest(location) else _linked_folders(place)
+    for folder in {place.resolve(), *folders}:
+        if target.is_relative_to(folder):
+            raise UserError(
+                f"{out}: this lies in the source {location}, which is only read; give a place "
+                "outside of it"
+            )
+
+
+def _linked_folders(place: Path) -> list[Path]:
+    """Where the links in a source's folder, and in those of its splits, lead to."""
+    named = [entry for entry in _entries(place) if entry.name.lower() in SPLIT_ALIASES]
+    inner = [entry for split in named for entry in _entries(Path(split.path))]
+    links = [entry for entry in [*_entries(place), *inner] if entry.is_symlink() and entry.is_dir()]
+    return [Path(os.path.realpath(entry.path)) for entry in links]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # no folder, or none that may be read: reading the source says so
+        return []
+
+
+def _image_folders(manifest: Path) -> list[Path]:
+    """The folders in which a manifest's images lie, but for those that it lies in itself."""
+    try:
+        paths = read_manifest_table(manifest).paths
+    except UserError:  # reading the source says so
+        return []
+    names = {path.rpartition("/")[0] for path in paths}
+    folders = {Path(os.path.realpath(manifest.parent / name)) for name in names}
+    own = manifest.resolve()
+    return [folder for folder in folders if not own.is_relative_to(folder)]
 
 
 def check_source(source: Source) -> None:

@@ -13,6 +13,7 @@ from resnetkit.data.source_types import SPLIT_NAMES
 from resnetkit.types import UserError
 
 NEAR_DUPLICATES = "near-duplicates"
+DEFAULT_RATIOS = (0.8, 0.1, 0.1)  # of train, val and test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class SplitPlan:
     `deal_test_anew`.
     """
 
-    ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    ratios: tuple[float, float, float] = DEFAULT_RATIOS
     folds: int | None = None
     seed: int = 0
     group_by: str | None = None
@@ -40,6 +41,13 @@ class SplitPlan:
             raise UserError("The ratio of train is 0: nothing would be left to train on; raise it")
         if self.folds is not None and self.folds < 2:
             raise UserError(f"folds must be 2 or more, got {self.folds}")
+        if self.folds is not None and self.ratios[VALIDATION] and self.ratios != DEFAULT_RATIOS:
+            train, validation, test = self.ratios
+            raise UserError(
+                f"With folds, train and val are dealt together: their ratio {train:g} : "
+                f"{validation:g} has no effect, each fold validates in turn. Write --ratios "
+                f"{train + validation:g} 0 {test:g}, or leave --folds out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,7 +22,7 @@ from resnetkit.data.manifest_table import (
 from resnetkit.data.manifest_writer import write_manifest_table
 from resnetkit.data.overlay import TEST, TRAIN, apply_manifest, refuse_changed
 from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
-from resnetkit.data.sources import is_manifest, load_source, place_of
+from resnetkit.data.sources import is_manifest, load_source, refuse_inside
 from resnetkit.data.split_plan import (
     NEAR_DUPLICATES,
     SplitPlan,
@@ -63,6 +63,11 @@ def split_source(
     table = _describe(source, manifest, plan, progress)
     groups = _groups(whole, table, plan, find_groups, progress)
     assert table.splits is not None
+    if plan.deal_test_anew and not (table.splits == TEST).any():
+        raise UserError(
+            f"{manifest or location}: there is no test split to deal anew, all images are dealt "
+            "anyway; leave --deal-test-anew out"
+        )
     fixed = np.zeros(len(table), bool) if plan.deal_test_anew else table.splits == TEST
     leaking = _leaking(groups, fixed) & ~table.exclude
     table = _exclude(table, leaking)
@@ -84,14 +89,7 @@ def split_source(
 
 
 def _refuse_place(location: str, out_file: Path) -> None:
-    folder = place_of(location)
-    if folder is not None and folder.is_dir():
-        inside = out_file.expanduser().resolve().is_relative_to(folder.resolve())
-        if inside:
-            raise UserError(
-                f"{out_file}: this lies in the source {location}, which is only read; give a place "
-                "outside of it"
-            )
+    refuse_inside(location, out_file)
     if out_file.exists():
         raise UserError(
             f"{out_file}: there is something already; trainings may depend on it. Give another "
@@ -193,8 +191,30 @@ def _deal(
         return splits, None
     folds = np.full(len(table), NONE, np.int64)
     rest = places[splits[places] == TRAIN]
+    _refuse_many_folds(table, rest, plan.folds)
     folds[rest] = deal_out(rest, np.full(plan.folds, 1 / plan.folds))
+    empty = np.flatnonzero(np.bincount(folds[rest], minlength=plan.folds) == 0)
+    if len(empty):
+        raise UserError(
+            f"--folds {plan.folds}: the images that belong together fill only "
+            f"{plan.folds - len(empty)} of the folds; ask for fewer folds"
+        )
     return splits, folds
+
+
+def _refuse_many_folds(table: ManifestTable, rest: np.ndarray, folds: int) -> None:
+    """UserError where no class has an image for each of `folds`."""
+    labels = table.labels[rest]
+    counts = (labels > 0).sum(axis=0) if labels.ndim == 2 else np.bincount(labels)
+    largest = int(counts.max(initial=0))
+    if folds > largest:
+        name = table.class_names[int(counts.argmax())]
+        raise UserError(
+            f"--folds {folds}: the largest class, {name!r}, has {largest} image(s) to deal, so "
+            f"that no class would be in every fold; ask for {largest} folds or fewer"
+            if largest > 1
+            else f"--folds {folds}: no class has two images to deal; folds need more images"
+        )
 
 
 def _hashes(whole: Split, table: ManifestTable, progress: Progress) -> np.ndarray:

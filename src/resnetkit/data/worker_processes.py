@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from resnetkit.data.processes import clean_server, script_hidden, start_worker
 from resnetkit.data.reading import Item, Reading, list_items, new_rows, read_encoded
 from resnetkit.data.source_types import Split
 from resnetkit.types import Interrupted
@@ -35,8 +26,8 @@ class WorkerProcesses:
             batch_sampler=self._plan,
             num_workers=workers,
             persistent_workers=True,
-            multiprocessing_context=_process_context(),
-            worker_init_fn=_start_worker,
+            multiprocessing_context=clean_server(__name__),
+            worker_init_fn=start_worker,
             collate_fn=_unchanged,
             pin_memory=torch.cuda.is_available(),
         )
@@ -45,7 +36,7 @@ class WorkerProcesses:
         """The images of each chunk of numbers: uint8 [N,H,W,C]; ends an iteration begun before."""
         self._plan.epoch, self._plan.chunks = epoch, chunks
         try:
-            with _script_hidden():
+            with script_hidden():
                 decoded = iter(self._decoder)
             yield from decoded
         except (RuntimeError, OSError, EOFError) as error:
@@ -99,53 +90,3 @@ class _Decoding(Dataset):
 def _unchanged(rows: Any) -> Any:
     # The batch is whole already. A plain tensor, not a Batch: DataLoader pins only what it knows.
     return rows
-
-
-def _process_context() -> BaseContext:
-    """How workers start: from a clean server process that has imported this module once.
-
-    Forking the training process itself would copy the locks of its threads (OpenMP, TensorBoard,
-    progress bar) as they are, held or not, and with them possible deadlocks; Python 3.12 warns of
-    it. The server costs about 1.5 s once, then a worker 0.05 s; `spawn` would cost 2.7 s each time.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")  # Windows
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    # Ctrl-C reaches every process of a terminal, but the trainer still finishes its step: the
-    # server is born with it blocked, and its workers after it. (Not SIGTERM: Python ends them so.)
-    resource_tracker.ensure_running()  # first, because it would unblock it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    forkserver.ensure_running()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
-
-
-@contextmanager
-def _script_hidden() -> Iterator[None]:
-    """Have workers started inside leave the user's script alone.
-
-    They need nothing of it, but would import it: a script without `if __name__ == "__main__"`
-    would start to train once more in each of them.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-
-
-def _start_worker(worker: int) -> None:
-    # For a worker of a server that another library had started, and on Windows.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # DataLoader has a worker end with its parent process; but that is the server, which in turn
-    # lives as long as its workers: after kill -9 of the trainer they would stay for ever.
-    trainer = multiprocessing.parent_process()
-    assert trainer is not None
-    threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
-
-
-def _end_with(process: BaseProcess) -> None:
-    process.join()
-    os._exit(1)

@@ -7,12 +7,15 @@ that could (a pickle) is ever opened.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import numpy as safetensors_numpy
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -24,6 +27,7 @@ from resnetkit.data.contract import (
     normalise,
     to_preprocessor_config,
 )
+from resnetkit.data.seen import Seen, SeenWarning
 from resnetkit.export.model_card import CARD, render_card
 from resnetkit.models.lenet import LeNetConfig
 from resnetkit.models.resnet import ResNetConfig
@@ -36,6 +40,7 @@ CONFIG = "config.json"
 CONTRACT = "preprocessor_config.json"
 GOLDEN = "golden.safetensors"
 REFERENCE = "reference.safetensors"
+SEEN = "seen.safetensors"
 
 ARCHITECTURES: dict[str, type[Architecture]] = {"resnet": ResNetConfig, "lenet": LeNetConfig}
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"}
@@ -69,11 +74,12 @@ def save_package(
     package: ModelPackage,
     golden: Mapping[str, Tensor],
     reference: Mapping[str, Tensor] | None = None,
+    seen: Seen | None = None,
 ) -> None:
     """Write the package folder, whole or not at all; an older package there is replaced.
 
     `golden` is what `golden_outputs` gives; `reference` holds statistics of the training data that
-    monitoring compares with, by name.
+    monitoring compares with, by name; `seen`, by which evaluation knows what was trained on.
 
     Raises:
         UserError: the weights are not finite, or `folder` holds something that is not a package.
@@ -89,6 +95,9 @@ def save_package(
         save_file(_plain(golden), temporary / GOLDEN)
         if reference:
             save_file(_plain(reference), temporary / REFERENCE)
+        if seen is not None:
+            keys = dict(seen.keys)
+            safetensors_numpy.save_file(keys, temporary / SEEN, metadata={"by": seen.by})
         card = render_card(package.contract, package.provenance, package.metrics)
         (temporary / CARD).write_text(card, encoding="utf-8")
 
@@ -140,6 +149,27 @@ def load_package(folder: Path) -> ModelPackage:
     )
     _check_consistency(package)
     return package
+
+
+def load_seen(folder: Path) -> Seen | None:
+    """The keys of the images a package was trained on; None, and a warning, where it has none.
+
+    `load_package` has verified the file.
+    """
+    if not (folder / SEEN).is_file():
+        warnings.warn(
+            f"{folder}: this package does not say which images it was trained on ({SEEN}; it is of "
+            "an older resnetkit): images it was trained on may count as unseen",
+            SeenWarning,
+            stacklevel=2,
+        )
+        return None
+    with safe_open(folder / SEEN, framework="numpy") as file:
+        by = (file.metadata() or {}).get("by")
+        keys = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if by not in ("content", "size"):
+        raise UserError(f"{folder}: {SEEN} has keys by {by!r}; it is of a newer resnetkit.")
+    return Seen(by=by, keys=keys)
 
 
 def refuse_other_classes(

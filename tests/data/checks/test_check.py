@@ -107,10 +107,14 @@ def test_the_page_needs_nothing_else_and_shows_everything(planted):
 
 
 def test_the_summary(planted):
-    _, _, report = planted
+    planter, _, report = planted
     summary = json.loads(report.paths["summary"].read_text(encoding="utf-8"))
     assert summary["passed"] is False
-    assert summary["findings"]["truncated"] == {"severity": "unsafe", "count": 7}
+    truncated = summary["findings"]["truncated"]
+    assert (truncated["severity"], truncated["count"]) == ("unsafe", 7)
+    assert set(truncated["names"]) == planter.expected["truncated"]
+    assert len(truncated["details"]) == 7
+    assert truncated["detail"] == truncated["details"][0] != ""
     assert summary["images"] == dict(report.images)
     assert (
         summary["classes"]["china"]["train"]
@@ -155,6 +159,8 @@ def test_allow(one_bad, tmp_path):
     [
         ("zero-bite", "no kind of finding 'zero-bite'; did you mean 'zero-byte'.*truncated"),
         ("palette", "'palette' is a note, which never fails the check"),
+        ("source-refused", "'source-refused' cannot be allowed, since training refuses such a"),
+        ("empty-class", "'empty-class' cannot be allowed.*can be allowed are splits-as-classes"),
     ],
 )
 def test_bad_allow(one_bad, kind, message):
@@ -165,10 +171,10 @@ def test_bad_allow(one_bad, kind, message):
 def test_nothing_is_written_into_the_source(one_bad, tmp_path):
     before = tree_digest(one_bad)
     for out in (one_bad, one_bad / "report", one_bad / "china" / ".." / "x"):
-        with pytest.raises(UserError, match="inside the images that are checked"):
+        with pytest.raises(UserError, match=r"lies in the source .* only read"):
             check_source(str(one_bad), out, progress=silent)
     (tmp_path / "link").symlink_to(one_bad)
-    with pytest.raises(UserError, match="inside the images that are checked"):
+    with pytest.raises(UserError, match=r"lies in the source .* only read"):
         check_source(str(one_bad), tmp_path / "link" / "out", progress=silent)
     assert tree_digest(one_bad) == before
 
@@ -221,3 +227,25 @@ def test_tables_are_checked_too(tmp_path):
     report = check_source(str(tmp_path / "images.csv"), tmp_path / "out", progress=silent)
     assert set(report.findings) == {"zero-byte"}
     assert report.findings["zero-byte"][0].names == ("3.jpg",)
+
+
+@pytest.mark.parametrize("foreign", ["file", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    one_bad, tmp_path, foreign, monkeypatch
+):
+    out = tmp_path / "out"
+    if foreign == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    monkeypatch.setattr("resnetkit.data.checks.check.scan_source", None)
+    with pytest.raises(UserError, match=r"needed a (folder to write|new folder)"):
+        check_source(str(one_bad), out, progress=silent)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one bad", "out"]
+
+
+def test_every_kind_that_training_refuses_says_so_and_only_those():
+    for name, kind in KINDS.items():
+        says = kind.treatment.startswith("Training refuses") or "training refuses" in kind.treatment
+        assert kind.refused == (kind.severity == "unsafe" and says), name

@@ -129,6 +129,22 @@ def test_the_source_itself_unreadable(tmp_path, monkeypatch):
     assert set(found(tmp_path)) == {"unreadable-folder", "no-images"}
 
 
+def test_a_class_folder_that_may_not_be_read_is_not_called_empty(tmp_path, monkeypatch):
+    put(tmp_path, "a/1.png", "b/1.png")
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    findings = found(tmp_path)
+    assert "unreadable-folder" in findings
+    assert not {"empty-class", "no-images"} & set(findings)
+    assert findings["unreadable-folder"].names == ("b/",)
+
+
 def test_links(tmp_path):
     put(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "a/up").symlink_to("..")
@@ -170,10 +186,11 @@ def test_other_sources_say_why_they_are_refused(tmp_path):
     table.write_text("path,label,split\nmissing.png,a,train\n")
     listing = list_source(str(table))
     assert len(listing) == 0
-    assert [finding.kind for finding in listing.findings] == ["source-refused"]
-    assert "files of the train split are not there" in listing.findings[0].detail or (
-        "only one class" in listing.findings[0].detail
-    )
+    assert {finding.kind for finding in listing.findings} == {"source-refused"}
+    details = [finding.detail for finding in listing.findings]
+    assert len(details) == len(set(details)) == 2
+    assert any("only one class" in detail for detail in details)
+    assert any("files of the train split are not there" in detail for detail in details)
     with pytest.raises(UserError, match="no file or folder"):
         list_source(str(tmp_path / "nothing"))
 
@@ -182,6 +199,11 @@ def test_one_split_of_a_table_may_be_bad(tmp_path):
     put(tmp_path, "1.png", "2.png")
     table = tmp_path / "images.csv"
     table.write_text("path,label,split\n1.png,a,train\n2.png,b,train\nno.png,a,test\n")
+    listing = list_source(str(table))
+    assert list(listing.splits) == ["train", "test"]
+    assert [finding.names for finding in listing.findings] == [("test",)]
+    put(tmp_path, "3.png")
+    table.write_text("path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n")
     listing = list_source(str(table))
     assert list(listing.splits) == ["train"]
     assert [finding.names for finding in listing.findings] == [("test",)]

@@ -20,7 +20,8 @@ from resnetkit.data.checks.outputs import Outcome, output_paths, write_outputs
 from resnetkit.data.checks.part_store import PartStore
 from resnetkit.data.checks.scan import scan_source
 from resnetkit.data.checks.scan_types import Scan
-from resnetkit.runtime import commit_folder, sweep_temporaries
+from resnetkit.data.sources import refuse_inside
+from resnetkit.runtime import commit_folder, refuse_foreign_files, sweep_temporaries
 from resnetkit.types import UserError
 
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -40,12 +41,16 @@ def check_source(
     Every image is read once; a call after kill -9 goes on with the parts that were finished, and a
     later one does only what changed. `allow` names kinds that do not fail the check; `judges` get
     the scan and give findings of their own. Without `out` nothing is written. Raises `UserError`
-    for an unknown kind, an `out` inside the source, and a location where nothing is.
+    before anything is read: for a kind that is unknown or not to be allowed, for an `out` inside
+    the source or with others' files in it, and for a location where nothing is.
     """
     allow = _known_kinds(allow)
+    if out is not None:
+        refuse_inside(location, out)
+        out = Path(os.path.realpath(out))
+        refuse_foreign_files(out)
     listing = list_source(location)
     if out is not None:
-        out = _outside(out, listing)
         sweep_temporaries(out.parent, glob.escape(out.name))
     store = PartStore(out)
     scan = scan_source(listing, store, progress)
@@ -73,17 +78,6 @@ def check_source(
     return report
 
 
-def _outside(out: Path, listing: Listing) -> Path:
-    """The folder to write, refused inside the source: nothing there is ever changed."""
-    place, root = Path(os.path.realpath(out)), Path(os.path.realpath(listing.location))
-    if place == root or (listing.is_folder and root in place.parents):
-        raise UserError(
-            f"{out}: this lies inside the images that are checked, where nothing may be written; "
-            "choose a folder outside."
-        )
-    return place
-
-
 def _collect(
     listing: Listing, scan: Scan, judges: Sequence[Judge], progress: Progress
 ) -> dict[str, Sequence[Finding]]:
@@ -105,10 +99,13 @@ def _collect(
 def _known_kinds(allow: Sequence[str]) -> tuple[str, ...]:
     for kind in allow:
         if kind not in KINDS:
-            unsafe = [name for name in KINDS if KINDS[name].severity == "unsafe"]
             raise UserError(
-                f"allow: there is no kind of finding {kind!r}{suggest(kind, KINDS)}. Those that "
-                f"can be allowed are {', '.join(unsafe)}."
+                f"allow: there is no kind of finding {kind!r}{suggest(kind, KINDS)}. {_allowed()}"
+            )
+        if KINDS[kind].refused:
+            raise UserError(
+                f"allow: {kind!r} cannot be allowed, since training refuses such a source. "
+                f"{KINDS[kind].treatment.removeprefix('Training refuses it. ')} {_allowed()}"
             )
         if KINDS[kind].severity != "unsafe":
             raise UserError(
@@ -116,3 +113,8 @@ def _known_kinds(allow: Sequence[str]) -> tuple[str, ...]:
                 "that allowing it has no effect; leave it out."
             )
     return tuple(dict.fromkeys(allow))
+
+
+def _allowed() -> str:
+    kinds = (name for name, kind in KINDS.items() if kind.severity == "unsafe" and not kind.refused)
+    return f"Those that can be allowed are {', '.join(kinds)}."

@@ -24,6 +24,11 @@ class CheckReport:
     paths: Mapping[str, Path]  # "manifest", "quarantine", "report", "summary": those written
 
     @property
+    def found_allowed(self) -> Mapping[str, int]:
+        """Kinds that were found and did not fail the check because they were allowed: how often."""
+        return {kind: len(self.findings[kind]) for kind in self.allowed if kind in self.findings}
+
+    @property
     def passed(self) -> bool:
         """Whether training is safe as far as a check can know, or what it found was allowed."""
         return not self.unsafe

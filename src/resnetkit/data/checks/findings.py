@@ -16,6 +16,7 @@ class Kind:
     severity: Severity
     title: str
     treatment: str  # what training does with such an image or folder, and what the user may do
+    refused: bool = False  # training refuses the whole source: it is not the user's to allow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,52 +7,61 @@ from resnetkit.data.checks.findings import Kind
 FOLDER_KINDS = {
     "source-refused": Kind(
         severity="unsafe",
+        refused=True,
         title="The source cannot be read",
         treatment="Training refuses it with this message. Do what the message says.",
     ),
     "no-images": Kind(
         severity="unsafe",
+        refused=True,
         title="A split without images",
         treatment="Training refuses it. Add image files, or remove the split's folder.",
     ),
     "unreadable-folder": Kind(
         severity="unsafe",
+        refused=True,
         title="No permission to read a folder",
         treatment="Training refuses the source, since it cannot know what is in there. Change the "
         "folder's rights, or remove it.",
     ),
     "hidden-folder": Kind(
         severity="unsafe",
+        refused=True,
         title="A hidden folder among the class folders",
         treatment="It is never read as a class; training refuses the source until it is gone. "
         "Remove it (.ipynb_checkpoints holds Jupyter's copies), or rename it if it is a class.",
     ),
     "empty-class": Kind(
         severity="unsafe",
+        refused=True,
         title="A class folder without images",
         treatment="Training refuses it: skipped, it would shift the labels of other classes. Add "
         "images or remove the folder.",
     ),
     "loose-images": Kind(
         severity="unsafe",
+        refused=True,
         title="Images beside the class folders",
         treatment="They have no class; training refuses the source, and they were not checked. "
         "Move them into class folders or away.",
     ),
     "one-class": Kind(
         severity="unsafe",
+        refused=True,
         title="Only one class",
         treatment="Training refuses it: there is nothing to tell apart. Add a second class; or, if "
         "the class folders lie one level deeper, give that folder as the source.",
     ),
     "unknown-class": Kind(
         severity="unsafe",
+        refused=True,
         title="A class that training does not have",
         treatment="Training refuses the source: no network could name this class. Add training "
         "images of it, or correct or remove the folder.",
     ),
     "split-twice": Kind(
         severity="unsafe",
+        refused=True,
         title="Two folders for one split",
         treatment="Training refuses the source; only the first of the two was checked. Merge them, "
         "or keep one.",
@@ -72,6 +81,7 @@ FOLDER_KINDS = {
     ),
     "non-unicode-class": Kind(
         severity="unsafe",
+        refused=True,
         title="A class name that is not Unicode",
         treatment="Training refuses it: the name could not be kept in a package. Rename it.",
     ),

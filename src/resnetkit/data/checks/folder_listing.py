@@ -139,7 +139,10 @@ def _class_findings(place: str, name: str, raw: str, found: ClassFolder) -> Iter
     yield from (
         Finding(
             kind=finding.kind,
-            names=tuple(where + part for part in finding.names),
+            # The class folder itself goes by its whole path.
+            names=tuple(
+                where if Path(part).is_absolute() else where + part for part in finding.names
+            ),
             detail=finding.detail,
         )
         for finding in found.findings
@@ -147,7 +150,8 @@ def _class_findings(place: str, name: str, raw: str, found: ClassFolder) -> Iter
     if name != raw:
         detail = f"its bytes are {raw.encode('utf-8', 'surrogateescape')!r}"
         yield Finding(kind="non-unicode-class", names=(where,), detail=detail)
-    if not found.images:
+    # Of a folder that could not be listed nobody knows whether it is empty.
+    if not found.images and not any(one.kind == "unreadable-folder" for one in found.findings):
         others = ", ".join(f"{count} x {ending}" for ending, count in found.endings.most_common(5))
         detail = f"other files in it: {others}" if others else "there is nothing in it"
         yield Finding(kind="empty-class", names=(where,), detail=detail)

@@ -22,6 +22,18 @@ LABEL_KINDS = {
         treatment="Training uses them as they are. Look at them, the surest first; in the manifest "
         "correct the label, or leave the image out where it shows several things or none.",
     ),
+    "labels-not-judged": Kind(
+        severity="note",
+        title="Labels that could not be judged",
+        treatment="Whether labels are wrong is not known: nothing that could say so learnt the "
+        "classes well enough. Give more time with --minutes, or a package with --package.",
+    ),
+    "seen-by-package": Kind(
+        severity="warning",
+        title="Labels judged by a package that was trained on them",
+        treatment="A network repeats the labels that it has learnt, so most wrong ones go "
+        "unnoticed. Use a package trained on other images, or --labels without --package.",
+    ),
 }
 
 

@@ -15,8 +15,9 @@ from resnetkit.data.checks.folder_listing import SplitImages, list_folder
 from resnetkit.data.checks.scan_types import Content
 from resnetkit.data.class_names import sort_class_names
 from resnetkit.data.columns import FileColumn, TextColumn, pack_texts
+from resnetkit.data.formats.defects import collecting_defects
 from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
-from resnetkit.data.sources import is_image_folder, load_source
+from resnetkit.data.sources import is_image_folder, load_source, place_of
 from resnetkit.types import Task, UserError
 
 
@@ -104,9 +105,13 @@ def _list_loaded(location: str) -> Listing:
     source = _attempt(location, (), findings)
     if source is None:
         _refuse_nothing(location, findings)
-        source = Source(location=location, class_names=(), splits={}, present=())
-    loaded = {name: _attempt(location, (name,), findings) for name in source.present}
-    splits = {name: one.splits[name] for name, one in loaded.items() if one is not None}
+    # A source refused without any split may still have one that can be read.
+    names = SPLIT_NAMES if source is None else source.present
+    loaded = {name: _attempt(location, (name,), findings) for name in names}
+    read = {name: one for name, one in loaded.items() if one is not None and name in one.splits}
+    nothing = Source(location=location, class_names=(), splits={}, present=())
+    source = source or next(iter(read.values()), nothing)
+    splits = {name: one.splits[name] for name, one in read.items()}
     return replace(list_loaded(replace(source, splits=splits)), findings=tuple(findings))
 
 
@@ -127,18 +132,28 @@ def list_loaded(source: Source) -> Listing:
 
 
 def _attempt(location: str, splits: tuple[str, ...], findings: list[Finding]) -> Source | None:
-    try:
-        return load_source(location, splits)
-    except UserError as error:
-        where = splits[0] if splits else location
-        finding = Finding(kind="source-refused", names=(where,), detail=str(error))
-        findings.append(finding)
-        return None
+    """The source with `splits`, without what is defect in them; None where nothing remains.
+
+    Both become findings, each message once: reading another split may say the same again.
+    """
+    source, refused = None, []
+    with collecting_defects() as defects:
+        try:
+            source = load_source(location, splits)
+        except UserError as error:
+            refused = [error]
+    where = splits[0] if splits else location
+    known = {finding.detail for finding in findings}
+    for message in dict.fromkeys(map(str, [*defects, *refused])):
+        if message not in known:
+            findings.append(Finding(kind="source-refused", names=(where,), detail=message))
+    return source
 
 
 def _refuse_nothing(location: str, findings: list[Finding]) -> None:
     """Where nothing is there at all, the mistake is in the command, not in the data."""
-    if not Path(location).expanduser().exists():
+    place = place_of(location)
+    if place is None or not place.exists():
         raise UserError(findings[0].detail)
 
 

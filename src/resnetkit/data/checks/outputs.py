@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from resnetkit.data.checks.check_report import CheckReport
 from resnetkit.data.checks.exclusion import Groups, kinds_by_image
+from resnetkit.data.checks.findings import Finding
 from resnetkit.data.checks.kinds import KINDS
 from resnetkit.data.checks.page import render_page
 from resnetkit.data.checks.part_store import SAVED_SCAN, PartStore
@@ -27,6 +29,7 @@ from resnetkit.data.manifest_writer import write_manifest_table
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
+SHOWN = 20  # names and details of each kind in the summary
 FILES = {
     "manifest": "manifest.parquet",
     "quarantine": "quarantine.csv",
@@ -98,8 +101,14 @@ def _quarantine(outcome: Outcome) -> str:
     return text.getvalue()
 
 
+def some_names(findings: Sequence[Finding], most: int) -> list[str]:
+    """The first names in `findings`, each once, `most` at most."""
+    names = (name for finding in islice(findings, most) for name in finding.names)
+    return list(islice(dict.fromkeys(names), most))
+
+
 def summarize(report: CheckReport) -> dict[str, Any]:
-    """The report as a JSON-safe dictionary, without the single findings."""
+    """The report as a JSON-safe dictionary; of each kind the first findings and their number."""
     return {
         "location": report.location,
         "passed": report.passed,
@@ -112,7 +121,14 @@ def summarize(report: CheckReport) -> dict[str, Any]:
             for number, name in enumerate(report.class_names)
         },
         "findings": {
-            kind: {"severity": KINDS[kind].severity, "count": len(findings)}
+            kind: {
+                "severity": KINDS[kind].severity,
+                "allowable": not KINDS[kind].refused,
+                "count": len(findings),
+                "names": some_names(findings, SHOWN),
+                "detail": findings[0].detail,
+                "details": [finding.detail for finding in islice(findings, SHOWN)],
+            }
             for kind, findings in report.findings.items()
         },
         "files": {name: path.name for name, path in report.paths.items()},

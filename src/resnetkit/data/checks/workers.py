@@ -6,21 +6,14 @@ the time is Python's own, and only processes use more than one core.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import TypeVar
 
+from resnetkit.data.processes import clean_server, script_hidden, start_worker
 from resnetkit.data.threads import available_cores
 from resnetkit.types import Interrupted
 
@@ -83,46 +76,13 @@ def _threads() -> Iterator[Executor]:
 @contextmanager
 def _processes() -> Iterator[Executor]:
     with (
-        _script_hidden(),
-        ProcessPoolExecutor(available_cores(), _context(), initializer=_start_worker) as executor,
+        script_hidden(),
+        ProcessPoolExecutor(
+            available_cores(), clean_server(PRELOADED), initializer=start_worker
+        ) as executor,
     ):
         yield executor
 
 
+PRELOADED = "resnetkit.data.checks.scan_parts"
 WORKERS = {"threads": _threads, "processes": _processes}
-
-
-def _context() -> BaseContext:
-    """Workers come from a clean server process that has imported the scan once.
-
-    Forking this process would copy the locks of its threads as they are, held or not.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")  # Windows
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resnetkit.data.checks.scan_parts"])
-    return context
-
-
-@contextmanager
-def _script_hidden() -> Iterator[None]:
-    """Have workers leave the user's script alone, which they would otherwise import and run."""
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(process: BaseProcess) -> None:
-    """After kill -9 of the parent its workers would otherwise wait for work for ever."""
-    process.join()
-    os._exit(1)

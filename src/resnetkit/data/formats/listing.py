@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from resnetkit.data.columns import NO_FILE, FileColumn
+from resnetkit.data.formats.defects import report_defect
 from resnetkit.data.formats.folder import EXTENSIONS
 from resnetkit.types import UserError
 
@@ -41,11 +42,12 @@ def check_files(where: str, files: FileColumn) -> None:
     sizes, _ = files.facts()
     missing = np.flatnonzero(sizes == NO_FILE).tolist()
     if missing:
-        raise UserError(
+        error = UserError(
             f"{where}: {len(missing)} of {len(files)} annotated images are not in {files.root}: "
             f"{listed([files.names[place] for place in missing[:6]])}. Add them, or remove them "
             "from the annotation."
         )
+        report_defect(error)
 
 
 def listed(names: Sequence[str]) -> str:

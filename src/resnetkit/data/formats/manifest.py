@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnetkit.data.columns import NO_FILE, FileColumn
+from resnetkit.data.formats.defects import report_defect
 from resnetkit.data.manifest_table import ManifestTable, read_manifest_table
 from resnetkit.data.overlay import Overlaid, harden, is_absolute, places_by_split, show
 from resnetkit.data.source_types import Source, Split
@@ -91,9 +92,10 @@ def _files(manifest: Path, table: ManifestTable, rows: np.ndarray, split: str) -
             if is_absolute(missing[0])
             else "Paths are relative to"
         )
-        raise UserError(
+        error = UserError(
             f"{manifest}: {len(missing)} of {len(files)} files of the {split} split are not there: "
             f"{show(missing)}. {remedy} {manifest.parent}; correct them or remove the rows."
             f"{made_for}"
         )
+        report_defect(error)
     return files

@@ -15,6 +15,7 @@ import numpy as np
 from resnetkit.data.class_names import encode_labels, sort_class_names
 from resnetkit.data.columns import pack_texts
 from resnetkit.data.encoded import FileRegions
+from resnetkit.data.formats.defects import report_defect
 from resnetkit.data.formats.listing import listed
 from resnetkit.data.formats.tar_index import index_archive
 from resnetkit.data.formats.tar_samples import CLASSES, TarSamples, parse_classes
@@ -102,11 +103,15 @@ def _shards_by_split(location: Path) -> dict[str, list[Path]]:
         archives = [Path(name) for name in expand_braces(str(location))]
     missing = [str(path) for path in archives if not path.is_file()]
     if missing or not archives:
-        raise UserError(
+        error = UserError(
             f"{location}: {len(missing) or 'all'} of its archives (.tar) are not there"
             f"{': ' if missing else ''}{listed(missing)}; copy or download them, or correct the "
             "pattern."
         )
+        if len(missing) == len(archives):
+            raise error
+        report_defect(error)
+        archives = [path for path in archives if path.is_file()]
     shards: dict[str, list[Path]] = {}
     for path in archives:
         shards.setdefault(_split_of(path) or "", []).append(path)
@@ -125,7 +130,16 @@ def _split_of(path: Path) -> str | None:
 
 
 def _read_shards(paths: Sequence[Path]) -> Shards:
-    return [(path, index_archive(path)) for path in paths]
+    """The archives with their samples; a damaged one is left out where defects are collected."""
+    shards: Shards = []
+    for path in paths:
+        try:
+            shards.append((path, index_archive(path)))
+        except UserError as error:
+            if path == paths[-1] and not shards:
+                raise  # nothing remains
+            report_defect(error)
+    return shards
 
 
 def _read_class_names(
