@@ -28,7 +28,8 @@ DUPLICATE_KINDS = {
         severity="unsafe",
         title="Pictures that are in two splits",
         treatment="The test figure counts pictures that were trained on. The manifest leaves out "
-        "all but those of the split held out most strictly; `data split` deals them together.",
+        "all but those of the split held out most strictly; `data split --group-by "
+        "near-duplicates` deals them together.",
     ),
     "two-labels": Kind(
         severity="unsafe",
@@ -45,7 +46,8 @@ DUPLICATE_KINDS = {
     "near-duplicate": Kind(
         severity="warning",
         title="Images of nearly the same picture",
-        treatment="Training uses all of them. `data split` deals them to the same split.",
+        treatment="Training uses all of them. `data split --group-by near-duplicates` keeps them "
+        "on one side.",
     ),
     "many-alike": Kind(
         severity="note",
