@@ -16,6 +16,7 @@ from resnetkit import cli, pipeline
 from resnetkit.cli import main
 from resnetkit.models import zoo
 from resnetkit.models.zoo import MODELS
+from resnetkit.narration import printable
 from resnetkit.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -359,6 +360,16 @@ def test_what_is_said_of_a_stopped_command(run, monkeypatch, words, ending):
     code, out, err = run(*words)
     assert (code, out) == (130, "")
     assert err.strip().endswith(ending)
+
+
+@pytest.mark.parametrize("words", [["--help", "--json"], ["--json"]])
+def test_usage_is_json_where_asked(run, words):
+    _, out, _ = run(*words)
+    assert json.loads(out)["help"].startswith("resnetkit:")
+
+
+def test_names_cannot_command_the_terminal():
+    assert printable("cat/\x1b[31mred\n.jpg → ö") == r"cat/\x1b[31mred\n.jpg → ö"
 
 
 def test_ctrl_c_during_imports_exits_with_130(monkeypatch, capsys):
