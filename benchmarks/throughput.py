@@ -25,7 +25,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models import resnet18
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
 
-from resnetkit.build import build_loader, build_predict, build_state, build_task
+from resnetkit.build import (
+    build_loader,
+    build_predict,
+    build_state,
+    build_task,
+    settle_choices,
+)
 from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
 from resnetkit.data.sources import Split
@@ -145,14 +151,17 @@ def prepare(name: str, source: str) -> tuple[Experiment, TrainingData]:
     experiment = replace(
         experiment,
         data=replace(experiment.data, source=source),
-        augment=replace(experiment.augment, early_size=None, early_share=None),
+        augment=replace(
+            experiment.augment, early_size=None, early_share=None, alternate_flips=False
+        ),
+        training=replace(experiment.training, label_smoothing=0.0),
         optimizer=OptimizerConfig(learning_rate=0.1, weight_decay=5e-4, nesterov=True),
         execution=replace(
             experiment.execution, precision="auto", memory_order="auto", compile="auto"
         ),
     )
     data = load_training_data(experiment.data, 32, lambda *_: None)
-    experiment = replace(experiment, data=data.config)
+    experiment = settle_choices(experiment, data)
     model = build_model(resolve_model(experiment.model, data.contract.num_classes, 3))
     images = torch.randn(experiment.data.batch_size, 3, 32, 32)
     measured = choose_execution(model, experiment.execution, images, 10, total_steps=100_000)
