@@ -16,7 +16,7 @@ from resnetkit.data.checks.class_folder import (
 from resnetkit.data.checks.findings import Finding
 from resnetkit.data.class_names import sort_class_names
 from resnetkit.data.columns import TextColumn, concatenate_texts, pack_texts
-from resnetkit.data.formats.folder import CHECKPOINTS
+from resnetkit.data.formats.folder import CHECKPOINTS, is_split_layout
 from resnetkit.data.source_types import SPLIT_ALIASES
 
 
@@ -51,7 +51,9 @@ def _split_folders(root: Path, entries: FolderEntries, findings: list[Finding]) 
     """The folder of each split; the root itself is "train" where there are no split folders."""
     visible = [name for name in entries.folders if not name.startswith(".")]
     found = [name for name in visible if name.lower() in SPLIT_ALIASES]
-    if not _is_split_layout(root, visible, found):
+    if not is_split_layout(
+        visible, found, lambda name: bool(FolderEntries(root / name, []).images)
+    ):
         findings.extend(_splits_as_classes(root, found, visible))
         return {"train": root}
     folders: dict[str, Path] = {}
@@ -69,16 +71,6 @@ def _split_folders(root: Path, entries: FolderEntries, findings: list[Finding]) 
     if entries.images:
         findings.append(_about_files("unread-images", "", entries.images))
     return folders
-
-
-def _is_split_layout(root: Path, visible: list[str], found: list[str]) -> bool:
-    """Whether `found` are splits. "train" may also be a class, beside "car": it holds images."""
-    if not found:
-        return False
-    if len(found) == len(visible):
-        return True
-    train = next((name for name in found if name.lower() == "train"), None)
-    return train is not None and not FolderEntries(root / train, []).images
 
 
 def _splits_as_classes(root: Path, found: list[str], visible: list[str]) -> Iterator[Finding]:

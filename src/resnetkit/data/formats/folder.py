@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     names = [entry.name for entry in _entries(root) if _is_folder(entry)]
     visible = [name for name in names if not name.startswith(".")]
     found = [name for name in visible if name.lower() in SPLIT_ALIASES]
-    if not _is_split_layout(root, visible, found):
+    if not is_split_layout(visible, found, lambda name: _holds_images(root / name)):
         return {"train": root}
     folders: dict[str, Path] = {}
     for name in found:
@@ -69,14 +69,20 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return folders
 
 
-def _is_split_layout(root: Path, visible: list[str], found: list[str]) -> bool:
+def is_split_layout(
+    visible: Sequence[str], found: Sequence[str], holds_images: Callable[[str], bool]
+) -> bool:
     """Whether `found` are splits. "train" may also be a class, beside "car": it holds images."""
     if not found:
         return False
     if len(found) == len(visible):
         return True
     train = next((name for name in found if name.lower() == "train"), None)
-    return train is not None and not any(_is_image(entry) for entry in _entries(root / train))
+    return train is not None and not holds_images(train)
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(_is_image(entry) for entry in _entries(folder))
 
 
 def _class_folders(folder: Path) -> list[str]:
