@@ -149,7 +149,7 @@ def test_preactivation_ends_with_one_norm_and_activation_for_the_whole_network()
     assert (features >= 0).all()
 
 
-@pytest.mark.parametrize(("stem", "size"), [("imagenet", 8), ("deep", 8), ("cifar", 32)])
+@pytest.mark.parametrize(("stem", "size"), [("imagenet", 8), ("deep", 8), ("strided", 16), ("cifar", 32)])
 def test_stems_reduce_the_image_by_four_or_not_at_all(stem, size):
     network = build(replace(TINY, stage_depths=(1,), stage_widths=(8,), stem=stem))
     assert network.forward_features(torch.randn(1, 3, 32, 32)).shape == (1, 8, size, size)

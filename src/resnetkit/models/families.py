@@ -46,6 +46,13 @@ def small_image_resnet(depth: int) -> ResNetConfig:
     return replace(imagenet_resnet(depth, stem="cifar"), num_classes=10)
 
 
+def slim_resnet18() -> ResNetConfig:
+    """ResNet-18 at half the width, with ResNet-D's shortcuts, for 64 to 128 pixels on few cores."""
+    full = imagenet_resnet(18, BlockConfig(shortcut="D"), stem="strided")
+    narrow = replace(full, stage_widths=(32, 64, 128, 256), stem_width=32)
+    return replace(narrow, zero_init_residual=True, num_classes=200)
+
+
 def cifar_resnet(depth: int, shortcut: Shortcut = "A") -> ResNetConfig:
     """The CIFAR family of 6n+2 layers: three stages of n basic blocks (He 2015, section 4.2)."""
     return _cifar((depth - 2) // 6, BlockConfig(shortcut=shortcut))

@@ -32,7 +32,7 @@ from resnetkit.models.layers import (
 from resnetkit.models.setting_checks import check_choice, check_positive, check_rate
 from resnetkit.types import UserError
 
-Stem = Literal["imagenet", "deep", "cifar"]
+Stem = Literal["imagenet", "deep", "strided", "cifar"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class ResNetConfig:
 
     The first stage keeps the stem's resolution, each later one halves it. Stage widths are the
     paper's: a bottleneck puts out four times as many channels. Stems: "imagenet" 7x7 stride 2 and
-    max-pooling, "deep" the same with three 3x3 convolutions (ResNet-D), "cifar" one 3x3 without
-    stride, for images of 32 or 64 pixels.
+    max-pooling, "deep" the same with three 3x3 convolutions (ResNet-D), "strided" one 3x3 of stride
+    2 without pooling, for images of 64 to 128 pixels, "cifar" one 3x3 without stride, for 32.
 
     Raises UserError for values out of range and for options without effect.
     """
@@ -128,7 +128,7 @@ class ResNet(nn.Module):
         # With pre-activation, the first block norms and activates what the stem puts out.
         self.bn1 = nn.Identity() if preactivation else norm(config.stem_width)
         self.stem_activation = nn.Identity() if preactivation else self._activation()
-        pools = config.stem != "cifar"
+        pools = config.stem in ("imagenet", "deep")
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pools else nn.Identity()
         for number, stage in enumerate(build_stages(config), start=1):
             self.add_module(f"layer{number}", stage)  # torchvision's key
@@ -192,12 +192,22 @@ def deep_stem(config: ResNetConfig) -> nn.Module:
     )
 
 
+def strided_stem(config: ResNetConfig) -> nn.Module:
+    """One 3x3 convolution of stride 2: what of the first two steps small images can afford."""
+    return convolution(config.in_channels, config.stem_width, 3, stride=2)
+
+
 def cifar_stem(config: ResNetConfig) -> nn.Module:
     """One 3x3 convolution at full resolution: He 2015, section 4.2."""
     return convolution(config.in_channels, config.stem_width, 3)
 
 
-STEMS = {"imagenet": imagenet_stem, "deep": deep_stem, "cifar": cifar_stem}
+STEMS = {
+    "imagenet": imagenet_stem,
+    "deep": deep_stem,
+    "strided": strided_stem,
+    "cifar": cifar_stem,
+}
 
 
 def build_stages(config: ResNetConfig) -> list[nn.Module]:

@@ -16,6 +16,7 @@ from resnetkit.models.families import (
     imagenet_resnet,
     preact_resnet,
     resnet_d,
+    slim_resnet18,
     small_image_resnet,
     wide_resnet,
 )
@@ -45,7 +46,8 @@ class ModelConfig:
     name: str
     """A network's name, see `resnetkit models`."""
     stem: Stem | None = None
-    """imagenet (7x7, stride 2, pooling), deep (three 3x3) or cifar (one 3x3, for small images)."""
+    """imagenet (7x7, stride 2, pooling), deep (three 3x3), strided (one 3x3, stride 2) or cifar
+    (one 3x3, for small images)."""
     norm: Norm | None = None
     """Normalisation: batch or group."""
     activation: Activation | None = None
@@ -104,6 +106,7 @@ MODELS: dict[str, ZooEntry] = {
     ),
     **{f"se-resnet{n}": _for_imagenet(imagenet_resnet(n, SE), HU_2018) for n in IMAGENET_STAGES},
     **{f"resnet{n}-d": _for_imagenet(resnet_d(n), HE_2019) for n in IMAGENET_STAGES},
+    "resnet18-slim": ZooEntry(architecture=slim_resnet18(), image_size=64, paper=HE_2019),
     **{f"resnet{n}-cifar": _for_cifar(small_image_resnet(n), HE_2015) for n in (18, 34, 50)},
     **{
         f"cifar-resnet{n}": _for_cifar(cifar_resnet(n), HE_2015)

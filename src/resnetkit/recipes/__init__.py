@@ -19,6 +19,7 @@ from resnetkit.recipes.cifar10 import (
 from resnetkit.recipes.digits import digits
 from resnetkit.recipes.folder import folder
 from resnetkit.recipes.imagenet import imagenet_resnet50
+from resnetkit.recipes.tiny_imagenet import tiny_imagenet_resnet18_slim
 from resnetkit.types import UserError
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "cifar10-resnet20-fast": cifar10_resnet20_fast,
     "cifar10-resnet18": cifar10_resnet18,
     "imagenet-resnet50": imagenet_resnet50,
+    "tiny-imagenet-resnet18-slim": tiny_imagenet_resnet18_slim,
 }
 
 
