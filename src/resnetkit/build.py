@@ -165,6 +165,8 @@ def build_task(
         prepare=build_preparation(experiment, contract, batches),
         validate=build_validation(experiment, data, model),
         score_name=SCORES[contract.task],
+        enter_training=model.train,
+        penalty=None,
         save=lambda state: save_checkpoint(checkpoints, state, identity),
         stop_requested=stop_requested,
     )

@@ -131,6 +131,8 @@ def build_task(setup: Setup, state: TrainingState, folder: Path | None = None) -
         prepare=prepare,
         validate=build_judge(state.model),
         score_name="top1",
+        enter_training=state.model.train,
+        penalty=None,
         save=save,
         stop_requested=lambda: False,
     )

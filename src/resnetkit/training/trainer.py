@@ -79,6 +79,8 @@ class TrainingTask:
     prepare: Callable[[Batch, int], tuple[Tensor, Tensor]]  # batch, epoch -> images, targets [N,K]
     validate: Callable[[dict[str, Tensor]], tuple[float, float]] | None  # weights -> loss, score
     score_name: str  # what the score is: higher is better, the best weights have the highest
+    enter_training: Callable[[], object]  # before each step: `model.train`, or less where frozen
+    penalty: Callable[[], Tensor] | None  # added to the loss after each forward pass: []
     save: Callable[[TrainingState], object]
     stop_requested: Callable[[], bool]
 
@@ -156,7 +158,7 @@ def train_step(state: TrainingState, task: TrainingTask, batch: Batch, epoch: in
     # Dropout and stochastic depth draw from torch's generator: keyed by the step, they need no
     # saved state and are the same after a restart.
     torch.manual_seed((task.config.seed * 1_000_003 + progress.step) % 2**63)
-    model.train()
+    task.enter_training()
     images, targets = task.prepare(batch, epoch)
     loss = accumulate_gradients(task, images, targets)
     if task.config.clip_norm is not None:
@@ -182,7 +184,10 @@ def accumulate_gradients(task: TrainingTask, images: Tensor, targets: Tensor) ->
     for part, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
         with autocast(images.device, task.execution):
             logits = task.forward(part)
-        loss = task.loss(logits, wanted) * (len(part) / len(images))
+        loss = task.loss(logits, wanted)
+        if task.penalty is not None:
+            loss = loss + task.penalty()
+        loss = loss * (len(part) / len(images))
         loss.backward()
         total += loss.detach()
     return total
