@@ -23,8 +23,9 @@ from resnetkit.build import (
 from resnetkit.data.augment import AugmentConfig
 from resnetkit.data.columns import text_keys
 from resnetkit.data.contract import InputContract
-from resnetkit.data.dataset import MEMORY_LIMIT_BYTES, Progress, TrainingData
+from resnetkit.data.dataset import Progress, TrainingData
 from resnetkit.data.draws import stream, uniform_draws
+from resnetkit.data.input_choice import MEMORY_LIMIT_BYTES
 from resnetkit.data.source_types import Split
 from resnetkit.data.statistics import with_statistics
 from resnetkit.data.stratify import deal

@@ -15,23 +15,19 @@ from resnetkit.data.checks.findings import Finding
 from resnetkit.data.checks.quick import quick_check
 from resnetkit.data.contract import InputContract, check_class_names, check_task
 from resnetkit.data.find_pack import PackChoice, choose_pack
+from resnetkit.data.input_choice import build_contract, resolve_input
 from resnetkit.data.opening import find_split, open_source, refuse_untrainable
 from resnetkit.data.seen import Seen, note_seen, refuse_seen
 from resnetkit.data.settings import DataConfig
-from resnetkit.data.soundness import WHOLE_CHECK, look_over
+from resnetkit.data.soundness import look_over
 from resnetkit.data.sources import Source, Split
 from resnetkit.data.splits import cut_source, describe_cut
 from resnetkit.data.statistics import with_statistics
 from resnetkit.data.transforms import (
     decode_split,
-    image_sizes,
     load_contract_image,
 )
 from resnetkit.types import UserError
-
-MEMORY_LIMIT_BYTES = 2 << 30
-MOST_DECODED = 250_000  # images to decode before training starts: half a minute
-LARGEST_IN_MEMORY = 96  # pixels a side; larger images are worth cropping at full resolution
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -55,18 +51,26 @@ class TrainingData:
     seen: Seen | None = None  # by which a package knows what it was trained on
 
 
-def load_training_data(config: DataConfig, image_size: int, progress: Progress) -> TrainingData:
+def load_training_data(
+    config: DataConfig, image_size: int, progress: Progress, weights: InputContract | None = None
+) -> TrainingData:
     """Read, check, split and, where it fits, decode the training and validation images.
 
-    `image_size` is the network's own input side. Raises UserError for everything that makes the
+    `image_size` is the network's own input side; `weights` the contract of those that are
+    fine-tuned. Raises UserError for everything that makes the
     data unfit: see `load_source`, and unreadable images unless `config.skip_unreadable`.
     """
+    if config.normalization == "weights" and weights is None:
+        raise UserError(
+            "data.normalization weights needs weights to fine-tune: choose dataset, pixel or "
+            "imagenet for a network that starts afresh"
+        )
     opened = open_source(config, ("train", "val"), progress)
     source = opened.source
     refuse_untrainable(config, opened)
     splits = cut_source(source, config.validation_fraction, config.test_fraction, config.split_seed)
-    asked, config = config, _resolve(config, splits["train"], image_size)
-    contract = _build_contract(config, source)
+    asked, config = config, resolve_input(config, splits["train"], image_size, weights)
+    contract = build_contract(config, source, weights)
     config, choice = _choose_pack(asked, config, contract, splits)
     train, validation = choice.splits["train"], choice.splits["val"]
     skipped, unchecked = [], 0
@@ -235,64 +239,3 @@ def _fit_arrays(images: np.ndarray, contract: InputContract) -> np.ndarray:
 def _unreadable_message(messages: list[str], remedy: str) -> str:
     listed = "\n  ".join(messages[:10]) + ("\n  ..." if len(messages) > 10 else "")
     return f"{len(messages)} unreadable image(s):\n  {listed}\n{remedy}"
-
-
-def _resolve(config: DataConfig, train: Split, network_size: int) -> DataConfig:
-    """`config` with image size, colour mode and storage decided."""
-    sizes, grey = _sizes_and_grey(train)
-    image_size = config.image_size or network_size
-    small = len(sizes) == 1 and max(max(size) for size in sizes) <= LARGEST_IN_MEMORY
-    channels = 1 if grey else 3
-    fits = len(train) * channels * image_size**2 < MEMORY_LIMIT_BYTES
-    fits = fits and len(train) <= MOST_DECODED
-    in_memory = train.images is not None or (small and fits)
-    storage = "packed" if config.pack is not None else config.storage
-    if storage in ("packed", "files") and train.images is not None:
-        raise UserError(
-            f"data.storage {storage} has no effect for {config.source}: it holds decoded arrays, "
-            "which are kept in memory. Leave it out"
-        )
-    if storage == "auto":
-        storage = "memory" if in_memory else "files"
-    if storage == "memory" and config.workers:
-        raise UserError(
-            f"data.workers {config.workers} has no effect: the images of {config.source} are "
-            "decoded once into memory. Leave it out, or set data.storage files"
-        )
-    resize = config.resize
-    if resize is None:  # small images are seen whole; photographs by the usual 256 : 224
-        resize = image_size if small else round(image_size * 256 / 224)
-    return replace(
-        config,
-        image_size=image_size,
-        resize=resize,
-        color_mode=("L" if grey else "RGB") if config.color_mode == "auto" else config.color_mode,
-        storage=storage,
-    )
-
-
-def _sizes_and_grey(split: Split) -> tuple[set[tuple[int, int]], bool]:
-    """Image sizes (height, width) that occur, and whether every image is grey."""
-    if split.images is not None:
-        _, channels, height, width = split.images.shape
-        return {(height, width)}, channels == 1
-    headers = image_sizes(split, WHOLE_CHECK)
-    return {(height, width) for height, width, _ in headers}, all(
-        mode in ("L", "1", "I;16", "LA") for _, _, mode in headers
-    )
-
-
-def _build_contract(config: DataConfig, source: Source) -> InputContract:
-    assert config.image_size is not None
-    assert config.resize is not None
-    assert config.color_mode != "auto"
-    channels = 3 if config.color_mode == "RGB" else 1
-    return InputContract(
-        class_names=source.class_names,
-        task=source.task,
-        color_mode=config.color_mode,
-        resize=config.resize,
-        crop=(config.image_size, config.image_size),
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )

@@ -37,7 +37,7 @@ class DataConfig:
     """auto: L when every image is grey, else RGB."""
     normalization: Normalization = "dataset"
     """Mean and deviation of the training images per channel; the mean of every pixel (He et al.
-    2015, section 4.2); or ImageNet's."""
+    2015, section 4.2); ImageNet's; or, when fine-tuning, those the weights were trained with."""
     storage: Literal["auto", "memory", "packed", "files"] = "auto"
     """memory: decoded once; packed: taken from a pack (`data pack`); files: decoded by workers;
     auto: memory for small equal images, else packed where there is a pack of the images as they

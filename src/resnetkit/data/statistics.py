@@ -11,7 +11,7 @@ from resnetkit.data.contract import InputContract
 from resnetkit.data.source_types import Split
 from resnetkit.data.transforms import decode_split
 
-Normalization = Literal["dataset", "pixel", "imagenet"]
+Normalization = Literal["dataset", "pixel", "imagenet", "weights"]
 
 STATISTICS_IMAGES = 2000  # enough for a mean to three digits where decoding all would take long
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -20,7 +20,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def with_statistics(
     contract: InputContract, normalization: Normalization, train: Split
 ) -> InputContract:
-    """The contract with `normalization` from the training images."""
+    """The contract with `normalization` from the training images; "weights" keeps what it has."""
+    if normalization == "weights":
+        return contract
     if normalization == "imagenet":
         mean, std = IMAGENET_MEAN, IMAGENET_STD
         if contract.channels == 1:  # the grey value that ImageNet's mean colour has
