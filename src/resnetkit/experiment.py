@@ -98,8 +98,20 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     Raises UserError when `out` holds a run that was not asked for, or files that are not a run's,
     and when it lies in the source.
     """
+    saved = find_run(out, asked.data.source, resume)
+    if saved is None:
+        return None
+    refuse_other_settings(saved, asked, out)
+    return with_free_settings(saved, asked)
+
+
+def find_run(out: Path, source: str, resume: bool) -> Experiment | None:
+    """The resolved experiment of the run in `out` where it shall be continued; else None.
+
+    Raises UserError as `load_run` does, but for other settings.
+    """
     refuse_unwritable(out)
-    refuse_inside(asked.data.source, out)
+    refuse_inside(source, out)
     # Hidden files are nobody's, or the leftover of a run killed before its first file was whole.
     if not out.exists() or all(path.name.startswith(".") for path in out.iterdir()):
         return None
@@ -111,19 +123,20 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
             f"--out {out}: this folder holds a run already; "
             "continue it with --resume, or give another folder"
         )
-    saved = from_yaml(Experiment, config.read_text(encoding="utf-8"), str(config))
-    refuse_other_settings(saved, asked, out)
-    return replace(
-        saved,
-        data=replace(
-            saved.data,
-            source=asked.data.source,
-            manifest=asked.data.manifest,
-            pack=asked.data.pack or saved.data.pack,
-            workers=asked.data.workers,
-        ),
-        training=replace(saved.training, checkpoint_seconds=asked.training.checkpoint_seconds),
+    return from_yaml(Experiment, config.read_text(encoding="utf-8"), str(config))
+
+
+def with_free_settings(saved: Experiment, asked: Experiment) -> Experiment:
+    """`saved` with those settings of `asked` that may change while a run is resumed."""
+    data = replace(
+        saved.data,
+        source=asked.data.source,
+        manifest=asked.data.manifest,
+        pack=asked.data.pack or saved.data.pack,
+        workers=asked.data.workers,
     )
+    seconds = asked.training.checkpoint_seconds
+    return replace(saved, data=data, training=replace(saved.training, checkpoint_seconds=seconds))
 
 
 def refuse_unwritable(out: Path) -> None:
