@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from resnetkit.export.package import (
     refuse_other_classes,
     save_package,
 )
+from resnetkit.models.heads import HeadConfig, replace_head
 from resnetkit.models.lenet import LeNetConfig
 from resnetkit.models.zoo import MODELS, ModelConfig, build_model, resolve_model
 from resnetkit.runtime import DamagedFolder
@@ -102,6 +104,26 @@ def test_a_package_comes_back_as_it_was(tmp_path, name, per_pixel):
     assert torch.equal(
         load_file(tmp_path / "p/reference.safetensors")["mean_feature"], torch.arange(3.0)
     )
+
+
+@pytest.mark.parametrize("head", [HeadConfig(kind="cosine"), HeadConfig(kind="mlp", hidden=6)])
+@pytest.mark.parametrize("name", ["digits-resnet8", "lenet"])
+def test_every_head_is_read_back_with_its_logits(name, head, tmp_path):
+    package = make_package(name)
+    replace_head(package.model, len(CLASSES), head, dropout=0.5, seed=2)
+    package = replace(package, architecture=package.model.config)
+    save_package(tmp_path / "p", package, golden_outputs(package, images()))
+    loaded = load_package(tmp_path / "p")
+    assert loaded.architecture == package.architecture
+    assert loaded.architecture.head == head
+    assert torch.equal(loaded.logits(images()), package.logits(images()))
+
+
+def test_a_package_from_before_heads_had_a_choice_is_read_as_linear(folder):
+    reseal(folder, "config.json", lambda config: config["architecture"].pop("head"))
+    loaded = load_package(folder)
+    assert loaded.architecture == make_package().architecture
+    assert golden_deviation(folder, loaded) < 1e-5
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -1,6 +1,7 @@
 """Golden images and reference statistics of a package."""
 
 import numpy as np
+import pytest
 import torch
 
 from resnetkit.data.contract import InputContract, normalise
@@ -28,9 +29,10 @@ def test_golden_images_are_spread_over_the_split():
     assert len(golden_images(split, contract, count=100)) == 20
 
 
-def test_statistics_are_those_of_the_images_and_their_features():
+@pytest.mark.parametrize("name", ["digits-resnet8", "lenet"])
+def test_statistics_are_those_of_the_images_and_their_features(name):
     contract, split = case()
-    model = build_model(resolve_model(ModelConfig(name="digits-resnet8"), 3, 3), 0).eval()
+    model = build_model(resolve_model(ModelConfig(name=name), 3, 3), 0).eval()
     found = reference_statistics(model, split, contract)
     np.testing.assert_allclose(found["class_share"], [0.5, 0.5, 0.0])
     assert split.images is not None
@@ -38,6 +40,7 @@ def test_statistics_are_those_of_the_images_and_their_features():
     torch.testing.assert_close(found["channel_mean"], scaled.mean(dim=(0, 2, 3)))
     with torch.inference_mode():
         inputs = normalise(torch.from_numpy(split.images), contract)
-        features = model.forward_features(inputs).mean(dim=(2, 3))
+        features = model.forward_until("head", inputs)
+        torch.testing.assert_close(model.classifier(features), model(inputs))
     torch.testing.assert_close(found["feature_mean"], features.mean(dim=0))
     torch.testing.assert_close(found["feature_std"], features.std(dim=0, unbiased=False))

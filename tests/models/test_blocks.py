@@ -107,6 +107,27 @@ def test_squeeze_excitation_and_stochastic_depth_act_on_the_residual_only(kind):
     assert torch.equal(block(images), images)
 
 
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_at_a_stages_end_the_shortcut_is_the_subsampled_input(kind):
+    config = BlockConfig(kind=kind, stride_in_last_block=True)
+    channels = config.out_channels(16)
+    block = build(config, channels, 16, stride=2)
+    block.stochastic_depth = StochasticDepth(1 - 1e-12)  # drops the residual
+    images = torch.rand(2, channels, 5, 5)
+    expected = images[:, :, ::2, ::2].clone()
+    assert torch.equal(block(images), expected)
+    assert not [name for name in block.state_dict() if name.startswith("downsample")]
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_at_a_stages_end_new_channels_are_still_projected(kind):
+    config = BlockConfig(kind=kind, stride_in_last_block=True)
+    block = build(config, 8, 16, stride=2)
+    assert block.downsample[0].stride == (2, 2)
+    plain = build(BlockConfig(kind=kind, shortcut="none", stride_in_last_block=True), 8, 16)
+    assert plain.downsample is None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

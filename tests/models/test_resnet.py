@@ -82,31 +82,6 @@ def test_evaluation_ignores_dropout_and_stochastic_depth():
     assert not torch.equal(plain.train()(images), regularised.train()(images))
 
 
-def test_reset_head_replaces_only_the_classifier():
-    network = build(TINY).to(torch.float64).eval()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.reset_head(7)
-    after = network.state_dict()
-    assert network(torch.randn(2, 3, 16, 16, dtype=torch.float64)).shape == (2, 7)
-    assert network.config == replace(TINY, num_classes=7)
-    changed = [name for name in after if not torch.equal(before[name], after[name])]
-    assert changed == ["fc.weight", "fc.bias"]
-
-
-def test_a_new_head_follows_its_seed_and_leaves_the_global_state_alone():
-    network = build(TINY)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    heads = []
-    for seed in (1, 1, 2):
-        network.reset_head(5, seed)
-        heads.append(network.fc.weight)
-    assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(heads[0], heads[1])
-    assert not torch.equal(heads[0], heads[2])
-
-
 @pytest.mark.parametrize("kind", ["basic", "bottleneck"])
 def test_zero_init_makes_every_block_start_as_its_shortcut(kind):
     block = BlockConfig(kind=kind, squeeze_excitation=True)
@@ -149,7 +124,9 @@ def test_preactivation_ends_with_one_norm_and_activation_for_the_whole_network()
     assert (features >= 0).all()
 
 
-@pytest.mark.parametrize(("stem", "size"), [("imagenet", 8), ("deep", 8), ("strided", 16), ("cifar", 32)])
+@pytest.mark.parametrize(
+    ("stem", "size"), [("imagenet", 8), ("deep", 8), ("strided", 16), ("cifar", 32)]
+)
 def test_stems_reduce_the_image_by_four_or_not_at_all(stem, size):
     network = build(replace(TINY, stage_depths=(1,), stage_widths=(8,), stem=stem))
     assert network.forward_features(torch.randn(1, 3, 32, 32)).shape == (1, 8, size, size)
@@ -203,3 +180,17 @@ def test_the_deep_stem_has_timm_keys():
 def test_impossible_networks_and_options_without_effect_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         replace(TINY, **changes)
+
+
+def test_stages_that_stride_in_their_last_block_hand_on_half_of_the_resolution():
+    sizes = {}
+    for at_the_end in (False, True):
+        block = BlockConfig(kind="preact-basic", stride_in_last_block=at_the_end)
+        config = ResNetConfig(
+            stage_depths=(2, 2, 1), stage_widths=(4, 8, 8), stem="cifar", stem_width=4, block=block
+        )
+        network, images = ResNet(config), torch.rand(1, 3, 16, 16)
+        parts = ("stage1", "stage2", "stage3")
+        sizes[at_the_end] = [network.forward_until(part, images).shape[-1] for part in parts]
+        assert network.forward_features(images).shape[-1] == 4
+    assert sizes == {False: [16, 16, 8], True: [16, 8, 4]}

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from resnetkit.models.families import cifar_resnet
+from resnetkit.models.heads import HeadConfig
 from resnetkit.models.lenet import LeNetConfig
 from resnetkit.models.resnet import ResNetConfig
 from resnetkit.models.zoo import (
@@ -136,10 +137,22 @@ def test_lenet_takes_only_the_settings_it_has():
     changed = resolve_model(ModelConfig(name="lenet", activation="gelu", dropout=0.5), 3, 3)
     assert changed == LeNetConfig(num_classes=3, in_channels=3, activation="gelu", dropout=0.5)
     message = (
-        "model.shortcut: 'lenet' has no such setting, it has activation, dropout; leave it out"
+        "model.shortcut: 'lenet' has no such setting, it has activation, dropout, head, "
+        "head_hidden; leave it out"
     )
     with pytest.raises(UserError, match=message):
         resolve_model(ModelConfig(name="lenet", shortcut="A"), 10, 1)
+
+
+@pytest.mark.parametrize("name", ["cifar-resnet20", "lenet"])
+def test_the_head_is_a_setting_of_every_network(name):
+    cosine = resolve_model(ModelConfig(name=name, head="cosine"), 7, 1)
+    assert cosine.head == HeadConfig(kind="cosine")
+    mlp = resolve_model(ModelConfig(name=name, head="mlp", head_hidden=12), 7, 1)
+    assert mlp.head == HeadConfig(kind="mlp", hidden=12)
+    assert replace(mlp, head=HeadConfig()) == resolve_model(ModelConfig(name=name), 7, 1)
+    with pytest.raises(UserError, match="head_hidden: needs a head with a hidden layer"):
+        resolve_model(ModelConfig(name=name, head_hidden=12), 7, 1)
 
 
 def test_an_unknown_name_suggests_the_nearest():

@@ -28,8 +28,8 @@ def reference_statistics(
     with torch.inference_mode():
         device = next(model.parameters()).device
         for part in images.split(64):
-            maps = model.forward_features(normalise(part.to(device), contract))  # pyright: ignore
-            features.append(maps.mean(dim=(2, 3)).cpu())
+            inputs = normalise(part.to(device), contract)
+            features.append(model.forward_until("head", inputs).cpu())  # pyright: ignore
     pooled = torch.cat(features)
     channels = images.float().mean(dim=(2, 3)) * contract.scale
     shares = class_counts(split.labels, contract.num_classes) / len(split)

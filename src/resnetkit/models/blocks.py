@@ -48,6 +48,7 @@ class BlockConfig:
     groups: int = 1
     width_per_group: int = 64
     stride_in_first_convolution: bool = False  # He 2015; in the 3x3 it is called "ResNet v1.5"
+    stride_in_last_block: bool = False  # of a stage, past a subsampled identity: Keras' ResNetV2
     squeeze_excitation: bool = False
     block_dropout: float = 0.0  # between the convolutions: Wide ResNet, section 2.4
 
@@ -73,6 +74,16 @@ class BlockConfig:
     def preactivation(self) -> bool:
         """Whether norm and activation come before each convolution instead of after it."""
         return self.kind.startswith("preact")
+
+    def shortcut_between(self, in_channels: int, out_channels: int) -> str:
+        """The shortcut of one block: at a stage's end, where no channels are added, option A."""
+        subsamples = self.stride_in_last_block and in_channels == out_channels
+        return "A" if subsamples and self.shortcut != "none" else self.shortcut
+
+    def projects(self, in_channels: int, out_channels: int, stride: int) -> bool:
+        """Whether a pre-activation block's shortcut starts from the activated input."""
+        strides = stride != 1 and not self.stride_in_last_block
+        return strides or in_channels != out_channels
 
     def out_channels(self, width: int) -> int:
         """Channels that leave a block in a stage of this width."""
@@ -109,7 +120,8 @@ class BasicBlock(nn.Module):
         self.dropout = dropout(config.block_dropout)
         self.se = SqueezeExcitation(width) if config.squeeze_excitation else nn.Identity()
         self.stochastic_depth = stochastic_depth(drop_rate)
-        self.downsample = build_shortcut(config.shortcut, in_channels, width, stride, norm)
+        shortcut = config.shortcut_between(in_channels, width)
+        self.downsample = build_shortcut(shortcut, in_channels, width, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N,C,H,W] -> [N,width,H/stride,W/stride]."""
@@ -142,7 +154,8 @@ class Bottleneck(nn.Module):
         self.activation = ACTIVATIONS[config.activation]()
         self.se = SqueezeExcitation(out) if config.squeeze_excitation else nn.Identity()
         self.stochastic_depth = stochastic_depth(drop_rate)
-        self.downsample = build_shortcut(config.shortcut, in_channels, out, stride, norm)
+        shortcut = config.shortcut_between(in_channels, out)
+        self.downsample = build_shortcut(shortcut, in_channels, out, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N,C,H,W] -> [N,4*width,H/stride,W/stride]."""
@@ -169,7 +182,7 @@ class PreActivationBasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         norm = NORMS[config.norm]
-        self.changes_shape = stride != 1 or in_channels != width
+        self.projects = config.projects(in_channels, width, stride)
         self.bn1 = norm(in_channels)
         self.conv1 = convolution(in_channels, width, 3, stride)
         self.bn2 = norm(width)
@@ -178,7 +191,8 @@ class PreActivationBasicBlock(nn.Module):
         self.dropout = dropout(config.block_dropout)
         self.se = SqueezeExcitation(width) if config.squeeze_excitation else nn.Identity()
         self.stochastic_depth = stochastic_depth(drop_rate)
-        self.downsample = build_shortcut(config.shortcut, in_channels, width, stride, nn.Identity)
+        shortcut = config.shortcut_between(in_channels, width)
+        self.downsample = build_shortcut(shortcut, in_channels, width, stride, nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N,C,H,W] -> [N,width,H/stride,W/stride]."""
@@ -187,7 +201,7 @@ class PreActivationBasicBlock(nn.Module):
         residual = self.conv2(self.dropout(residual))
         residual = self.stochastic_depth(self.se(residual))
         if self.downsample is not None:  # None in plain networks
-            residual += self.downsample(activated if self.changes_shape else x)
+            residual += self.downsample(activated if self.projects else x)
         return residual
 
 
@@ -203,7 +217,7 @@ class PreActivationBottleneck(nn.Module):
         norm = NORMS[config.norm]
         inner, out = config.inner_channels(width), config.out_channels(width)
         stride_1x1, stride_3x3 = config.inner_strides(stride)
-        self.changes_shape = stride != 1 or in_channels != out
+        self.projects = config.projects(in_channels, out, stride)
         self.bn1 = norm(in_channels)
         self.conv1 = convolution(in_channels, inner, 1, stride_1x1)
         self.bn2 = norm(inner)
@@ -213,7 +227,8 @@ class PreActivationBottleneck(nn.Module):
         self.activation = ACTIVATIONS[config.activation]()
         self.se = SqueezeExcitation(out) if config.squeeze_excitation else nn.Identity()
         self.stochastic_depth = stochastic_depth(drop_rate)
-        self.downsample = build_shortcut(config.shortcut, in_channels, out, stride, nn.Identity)
+        shortcut = config.shortcut_between(in_channels, out)
+        self.downsample = build_shortcut(shortcut, in_channels, out, stride, nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N,C,H,W] -> [N,4*width,H/stride,W/stride]."""
@@ -222,7 +237,7 @@ class PreActivationBottleneck(nn.Module):
         residual = self.activation(self.bn3(self.conv2(residual)))
         residual = self.stochastic_depth(self.se(self.conv3(residual)))
         if self.downsample is not None:  # None in plain networks
-            residual += self.downsample(activated if self.changes_shape else x)
+            residual += self.downsample(activated if self.projects else x)
         return residual
 
 

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from resnetkit.models.heads import CosineClassifier
 from resnetkit.models.lenet import LeNet
 from resnetkit.models.resnet import ResNet
+
+Weighing = nn.Conv2d | nn.Linear | CosineClassifier  # layers that multiply by a `weight`
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -25,7 +28,7 @@ def count_multiply_adds(model: ResNet | LeNet, image_size: int) -> int:
     """
     counts: list[int] = []
 
-    def count(layer: nn.Conv2d | nn.Linear, _: tuple[Tensor], output: Tensor) -> None:
+    def count(layer: Weighing, _: tuple[Tensor], output: Tensor) -> None:
         counts.append(output[0].numel() * layer.weight[0].numel())
 
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -34,7 +37,7 @@ def count_multiply_adds(model: ResNet | LeNet, image_size: int) -> int:
     images = torch.empty(2, model.config.in_channels, image_size, image_size, device="meta")
     with ExitStack() as hooks, torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, Weighing):
                 hooks.enter_context(module.register_forward_hook(count))
         functional_call(model, shapes, images)
     return sum(counts)

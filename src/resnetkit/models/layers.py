@@ -14,18 +14,26 @@ NormLayer = Callable[[int], nn.Module]  # channels -> layer
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
 ) -> nn.Conv2d:
     """A convolution that keeps H and W (up to the stride); the norm after it holds the bias."""
-    return nn.Conv2d(
+    layer = nn.Conv2d(
         in_channels,
         out_channels,
         kernel_size,
         stride=stride,
         padding=kernel_size // 2,
         groups=groups,
-        bias=False,
+        bias=bias,
     )
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)  # as the norm's would start
+    return layer
 
 
 def group_norm(channels: int) -> nn.Module:
@@ -94,19 +102,20 @@ def dropout(rate: float) -> nn.Module:
     return nn.Dropout(rate) if rate else nn.Identity()
 
 
+class GlobalAveragePool(nn.Module):
+    """The mean over each whole feature map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,C,H,W] -> [N,C]."""
+        return x.mean((2, 3))
+
+
 @contextmanager
 def drawing_from(seed: int) -> Iterator[None]:
     """Draw initial weights from `seed`; the process's own random state comes out unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
         yield
-
-
-def new_classifier(old: nn.Linear, num_classes: int, seed: int) -> nn.Linear:
-    """A freshly initialised layer on the old one's inputs, device and precision."""
-    with drawing_from(seed):
-        classifier = nn.Linear(old.in_features, num_classes)
-    return classifier.to(old.weight.device, old.weight.dtype)
 
 
 def initialise_convolutions(network: nn.Module) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnetkit.models.blocks import Activation
-from resnetkit.models.layers import ACTIVATIONS, dropout, initialise_convolutions, new_classifier
+from resnetkit.models.heads import HeadConfig, build_head
+from resnetkit.models.layers import ACTIVATIONS, dropout, initialise_convolutions
+from resnetkit.models.parts import run_from, run_until
 from resnetkit.models.setting_checks import check_choice, check_positive, check_rate
 from resnetkit.types import UserError
 
@@ -22,7 +24,8 @@ class LeNetConfig:
     in_channels: int = 1
     num_classes: int = 10
     activation: Activation = "relu"
-    dropout: float = 0.0  # before the classifier
+    head: HeadConfig = field(default_factory=HeadConfig)
+    dropout: float = 0.0  # before the classifier, and between the layers of an mlp
 
     def __post_init__(self) -> None:
         check_choice("activation", self.activation, ACTIVATIONS)
@@ -41,39 +44,82 @@ class LeNet(nn.Module):
     def __init__(self, config: LeNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.num_features = 20
+        self.num_features = 50
+        self.size_check = LeastSize(2 * MAP_SIZE)
         self.conv1 = nn.Conv2d(config.in_channels, 10, kernel_size=5, padding=2)
-        self.conv2 = nn.Conv2d(10, self.num_features, kernel_size=5, padding=2)
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(10, 20, kernel_size=5, padding=2)
+        self.pool2 = PoolTo(MAP_SIZE)
+        self.flatten = nn.Flatten()
+        self.fc1 = nn.Linear(20 * MAP_SIZE**2, self.num_features)
         self.activation = ACTIVATIONS[config.activation]()
-        self.fc1 = nn.Linear(self.num_features * MAP_SIZE**2, 50)
         self.dropout = dropout(config.dropout)
-        self.fc2 = nn.Linear(50, config.num_classes)
+        self.fc2 = build_head(config, self.num_features)
         initialise_convolutions(self)
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The module that maps features [N,50] to logits [N,K]."""
+        return self.fc2
+
+    def parts(self) -> dict[str, tuple[nn.Module, ...]]:
+        """All modules by part, in forward order: stem, stage1, ..., head; see `models.parts`."""
+        return {
+            "stem": (self.size_check, self.conv1, self.activation, self.pool1),
+            "stage1": (self.conv2, self.activation, self.pool2),
+            "stage2": (self.flatten, self.fc1, self.activation),
+            "head": (self.dropout, self.fc2),
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N,C,H,W] float, H and W at least 8 -> logits [N,K]; UserError if smaller."""
-        return self.forward_head(self.forward_features(images))
+        return self.forward_from("stem", images)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images [N,C,H,W] float -> feature maps [N,20,4,4]."""
-        height, width = images.shape[-2:]
-        if min(height, width) < 2 * MAP_SIZE:
-            raise UserError(
-                f"LeNet: images of at least {2 * MAP_SIZE} x {2 * MAP_SIZE} pixels are needed, "
-                f"got {height} x {width}; enlarge them with the resize setting."
-            )
-        x = F.max_pool2d(self.activation(self.conv1(images)), 2)
-        return pool_to(self.activation(self.conv2(x)), MAP_SIZE)
+        return self.forward_until("stage2", images)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Feature maps [N,20,4,4] -> logits [N,K]."""
-        hidden = self.activation(self.fc1(features.flatten(1)))
-        return self.fc2(self.dropout(hidden))
+        return self.forward_from("stage2", features)
 
-    def reset_head(self, num_classes: int, seed: int = 0) -> None:
-        """Replace the last linear layer by a new one for `num_classes` classes, from `seed`."""
-        self.config = replace(self.config, num_classes=num_classes)
-        self.fc2 = new_classifier(self.fc2, num_classes, seed)
+    def forward_until(self, part: str, images: Tensor) -> Tensor:
+        """Images -> what enters `part`: images, feature maps, or [N,50] for the head."""
+        return run_until(self.parts(), part, images)
+
+    def forward_from(self, part: str, x: Tensor) -> Tensor:
+        """What `forward_until` gave for `part` -> logits [N,K], to the bit those of `forward`."""
+        return run_from(self.parts(), part, x)
+
+
+class LeastSize(nn.Module):
+    """Passes images on that measure at least `size` pixels either way, and refuses others."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N,C,H,W] -> the same; UserError if H or W is below `size`."""
+        height, width = images.shape[-2:]
+        if min(height, width) < self.size:
+            raise UserError(
+                f"LeNet: images of at least {self.size} x {self.size} pixels are needed, "
+                f"got {height} x {width}; enlarge them with the resize setting."
+            )
+        return images
+
+
+class PoolTo(nn.Module):
+    """Max-pooling to maps of `size`, whatever the images measure; see `pool_to`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,C,H,W] -> [N,C,size,size]."""
+        return pool_to(x, self.size)
 
 
 def pool_to(x: Tensor, size: int) -> Tensor:

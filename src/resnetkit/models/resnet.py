@@ -14,35 +14,36 @@ Hu 2018 arXiv:1709.01507 (SE), Wu 2018 arXiv:1803.08494 (GroupNorm), He 2019 arX
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 from torch import Tensor, nn
 
 from resnetkit.models.blocks import BLOCKS, BasicBlock, BlockConfig, Bottleneck
+from resnetkit.models.heads import HeadConfig, build_head
 from resnetkit.models.layers import (
     ACTIVATIONS,
     NORMS,
-    convolution,
+    GlobalAveragePool,
     dropout,
     initialise_convolutions,
-    new_classifier,
 )
+from resnetkit.models.parts import run_from, run_until
 from resnetkit.models.setting_checks import check_choice, check_positive, check_rate
+from resnetkit.models.stems import POOLING_STEMS, STEM_POOLS, STEMS, Stem, StemPool
 from resnetkit.types import UserError
-
-Stem = Literal["imagenet", "deep", "strided", "cifar"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig:
     """A residual network in full: what `ResNet` is built from and what a package stores.
 
-    The first stage keeps the stem's resolution, each later one halves it. Stage widths are the
+    The first stage keeps the stem's resolution, each later one has half of it. Stage widths are the
     paper's: a bottleneck puts out four times as many channels. Stems: "imagenet" 7x7 stride 2 and
     max-pooling, "deep" the same with three 3x3 convolutions (ResNet-D), "strided" one 3x3 of stride
     2 without pooling, for images of 64 to 128 pixels, "cifar" one 3x3 without stride, for 32.
+    `stem_pool` is the border of the max-pooling: "padded" by what never is a maximum, "unpadded"
+    where the authors' Caffe models begin at the corner, "zero-padded" for Keras' pre-activation.
 
     Raises UserError for values out of range and for options without effect.
     """
@@ -51,15 +52,18 @@ class ResNetConfig:
     stage_widths: tuple[int, ...] = (64, 128, 256, 512)
     block: BlockConfig = field(default_factory=BlockConfig)
     stem: Stem = "imagenet"
+    stem_pool: StemPool = "padded"
     stem_width: int = 64
     in_channels: int = 3
     num_classes: int = 1000
     zero_init_residual: bool = False  # every block starts as the identity: Goyal 2017, section 5.1
-    dropout: float = 0.0  # before the classifier
+    head: HeadConfig = field(default_factory=HeadConfig)
+    dropout: float = 0.0  # before the classifier, and between the layers of an mlp
     stochastic_depth: float = 0.0  # of the last block; grows linearly from the first: Huang 2016
 
     def __post_init__(self) -> None:
         check_choice("stem", self.stem, STEMS)
+        check_choice("stem_pool", self.stem_pool, STEM_POOLS)
         check_positive("stage_depths", *self.stage_depths)
         check_positive("stage_widths", *self.stage_widths)
         check_positive("stem_width, in_channels", self.stem_width, self.in_channels)
@@ -96,6 +100,7 @@ class ResNetConfig:
             )
 
     def _check_effects(self) -> None:
+        self._check_stem_pool()
         plain = self.block.shortcut == "none"
         if self.stochastic_depth and plain:
             raise UserError(
@@ -113,6 +118,21 @@ class ResNetConfig:
                 f"{self.block.kind!r}, whose residual ends in a convolution; leave it out."
             )
 
+    def _check_stem_pool(self) -> None:
+        if self.stem_pool != "padded" and self.stem not in POOLING_STEMS:
+            raise UserError(
+                f"stem_pool: needs a stem that pools ({', '.join(POOLING_STEMS)}), got stem "
+                f"{self.stem!r}; leave it 'padded'."
+            )
+        if self.stem_pool == "zero-padded" and not (
+            self.block.preactivation and self.stem == "imagenet"
+        ):
+            raise UserError(
+                "stem_pool: 'zero-padded' needs pre-activation blocks after the stem 'imagenet', "
+                f"got kind {self.block.kind!r} and stem {self.stem!r}; leave it 'padded', which is "
+                "the same after a ReLU."
+            )
+
 
 class ResNet(nn.Module):
     """A residual network; with torchvision's options its state dict has torchvision's keys."""
@@ -128,15 +148,16 @@ class ResNet(nn.Module):
         # With pre-activation, the first block norms and activates what the stem puts out.
         self.bn1 = nn.Identity() if preactivation else norm(config.stem_width)
         self.stem_activation = nn.Identity() if preactivation else self._activation()
-        pools = config.stem in ("imagenet", "deep")
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pools else nn.Identity()
+        pools = config.stem in POOLING_STEMS
+        self.maxpool = STEM_POOLS[config.stem_pool]() if pools else nn.Identity()
         for number, stage in enumerate(build_stages(config), start=1):
             self.add_module(f"layer{number}", stage)  # torchvision's key
         # Nothing follows the last addition in its block, so it comes here: He 2016, appendix.
         self.final_norm = norm(self.num_features) if preactivation else nn.Identity()
         self.final_activation = self._activation() if preactivation else nn.Identity()
+        self.avgpool = GlobalAveragePool()
         self.dropout = dropout(config.dropout)
-        self.fc = nn.Linear(self.num_features, config.num_classes)
+        self.fc = build_head(config, self.num_features)
 
         initialise_convolutions(self)
         if config.zero_init_residual:
@@ -145,10 +166,23 @@ class ResNet(nn.Module):
     def _activation(self) -> nn.Module:
         return ACTIVATIONS[self.config.block.activation]()
 
+    @property
+    def classifier(self) -> nn.Module:
+        """The module that maps pooled features [N,D] to logits [N,K]."""
+        return self.fc
+
     def stages(self) -> list[nn.Module]:
         """The stages in order, each a sequence of blocks."""
         count = len(self.config.stage_depths)
         return [getattr(self, f"layer{number}") for number in range(1, count + 1)]
+
+    def parts(self) -> dict[str, tuple[nn.Module, ...]]:
+        """All modules by part, in forward order: stem, stage1, ..., head; see `models.parts`."""
+        stem = (self.conv1, self.bn1, self.stem_activation, self.maxpool)
+        stages: list[tuple[nn.Module, ...]] = [(stage,) for stage in self.stages()]
+        stages[-1] += (self.final_norm, self.final_activation, self.avgpool)
+        named = {f"stage{number}": stage for number, stage in enumerate(stages, start=1)}
+        return {"stem": stem, **named, "head": (self.dropout, self.fc)}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N,C,H,W] float -> logits [N,K]."""
@@ -164,62 +198,32 @@ class ResNet(nn.Module):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Feature maps [N,D,H',W'] -> logits [N,K]."""
-        return self.fc(self.dropout(features.mean((2, 3))))
+        return self.fc(self.dropout(self.avgpool(features)))
 
-    def reset_head(self, num_classes: int, seed: int = 0) -> None:
-        """Replace the classifier by a new one for `num_classes` classes, drawn from `seed`."""
-        self.config = replace(self.config, num_classes=num_classes)
-        self.fc = new_classifier(self.fc, num_classes, seed)
+    def forward_until(self, part: str, images: Tensor) -> Tensor:
+        """Images -> what enters `part`: images, feature maps, or pooled [N,D] for the head."""
+        return run_until(self.parts(), part, images)
 
-
-def imagenet_stem(config: ResNetConfig) -> nn.Module:
-    """One 7x7 convolution of stride 2: He 2015, table 1."""
-    return convolution(config.in_channels, config.stem_width, 7, stride=2)
-
-
-def deep_stem(config: ResNetConfig) -> nn.Module:
-    """Three 3x3 convolutions, the first of stride 2, half as wide: He 2019, figure 2b."""
-    half = config.stem_width // 2
-    norm, activation = NORMS[config.block.norm], ACTIVATIONS[config.block.activation]
-    return nn.Sequential(
-        convolution(config.in_channels, half, 3, stride=2),
-        norm(half),
-        activation(),
-        convolution(half, half, 3),
-        norm(half),
-        activation(),
-        convolution(half, config.stem_width, 3),
-    )
-
-
-def strided_stem(config: ResNetConfig) -> nn.Module:
-    """One 3x3 convolution of stride 2: what of the first two steps small images can afford."""
-    return convolution(config.in_channels, config.stem_width, 3, stride=2)
-
-
-def cifar_stem(config: ResNetConfig) -> nn.Module:
-    """One 3x3 convolution at full resolution: He 2015, section 4.2."""
-    return convolution(config.in_channels, config.stem_width, 3)
-
-
-STEMS = {
-    "imagenet": imagenet_stem,
-    "deep": deep_stem,
-    "strided": strided_stem,
-    "cifar": cifar_stem,
-}
+    def forward_from(self, part: str, x: Tensor) -> Tensor:
+        """What `forward_until` gave for `part` -> logits [N,K], to the bit those of `forward`."""
+        return run_from(self.parts(), part, x)
 
 
 def build_stages(config: ResNetConfig) -> list[nn.Module]:
-    """Stages of blocks; the first block of each later stage halves the resolution."""
+    """Stages of blocks; between two stages the resolution halves."""
     block = BLOCKS[config.block.kind]
+    last_stage = len(config.stage_depths) - 1
     rates = iter(stochastic_depth_rates(config))
     in_channels = config.stem_width
     stages: list[nn.Module] = []
     for depth, width in zip(config.stage_depths, config.stage_widths, strict=True):
         blocks = []
         for position in range(depth):
-            stride = 2 if stages and position == 0 else 1
+            if config.block.stride_in_last_block:
+                halves = position == depth - 1 and len(stages) < last_stage
+            else:
+                halves = position == 0 and len(stages) > 0
+            stride = 2 if halves else 1
             blocks.append(block(in_channels, width, stride, config.block, next(rates)))
             in_channels = config.block.out_channels(width)
         stages.append(nn.Sequential(*blocks))

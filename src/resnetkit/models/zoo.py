@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 
 import torch
+from torch import nn
 
 from resnetkit.models.blocks import Activation, BlockConfig, Norm, Shortcut
 from resnetkit.models.counting import count_multiply_adds, count_parameters
@@ -20,6 +21,7 @@ from resnetkit.models.families import (
     small_image_resnet,
     wide_resnet,
 )
+from resnetkit.models.heads import HeadConfig, HeadKind
 from resnetkit.models.layers import drawing_from
 from resnetkit.models.lenet import LeNet, LeNetConfig
 from resnetkit.models.resnet import ResNet, ResNetConfig, Stem
@@ -56,8 +58,12 @@ class ModelConfig:
     """A (zero-padded), B (projection where the shape changes), D (average pooled) or none."""
     zero_init_residual: bool | None = None
     """Whether every block starts as the identity."""
+    head: HeadKind | None = None
+    """The classifier: linear, cosine (scaled, of features and class vectors), mlp (two layers)."""
+    head_hidden: int | None = None
+    """Width of an mlp head's hidden layer; that of the features by default."""
     dropout: float | None = None
-    """Rate before the classifier."""
+    """Rate before the classifier, and between the layers of an mlp head."""
     block_dropout: float | None = None
     """Rate between the convolutions of basic blocks."""
     stochastic_depth: float | None = None
@@ -138,18 +144,27 @@ def resolve_model(config: ModelConfig, num_classes: int, in_channels: int) -> Ar
     architecture = find_entry(config.name).architecture
     settings = {key: value for key, value in asdict(config).items() if value is not None}
     name = settings.pop("name")
+    head = architecture.head
+    kind, hidden = settings.pop("head", head.kind), settings.pop("head_hidden", head.hidden)
+    settings["head"] = HeadConfig(kind=kind, hidden=hidden)
     own = {setting.name for setting in fields(architecture)}
     of_block = {setting.name for setting in fields(BlockConfig)}
     if isinstance(architecture, ResNetConfig):
         changes = {key: settings.pop(key) for key in of_block & settings.keys()}
         settings["block"] = replace(architecture.block, **changes)
     if foreign := sorted(settings.keys() - own):
-        available = sorted({field.name for field in fields(ModelConfig)} & own)
+        available = sorted({field.name for field in fields(ModelConfig)} & {*own, "head_hidden"})
         raise UserError(
             f"model.{foreign[0]}: {name!r} has no such setting, it has {', '.join(available)}; "
             "leave it out or choose a residual network."
         )
     return replace(architecture, num_classes=num_classes, in_channels=in_channels, **settings)
+
+
+def architecture_of(network: nn.Module) -> Architecture:
+    """What a network of ours is built from, as it is now."""
+    assert isinstance(network, ResNet | LeNet), type(network)
+    return network.config
 
 
 def build_model(architecture: Architecture, seed: int = 0) -> Network:
