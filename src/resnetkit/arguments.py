@@ -21,6 +21,8 @@ class EvaluateArguments:
     """Which images; a held-out split is cut as training cut it."""
     manifest: str | None = None
     """Manifest that says which images these are; by default the one of the training."""
+    some_classes: bool = False
+    """Images of some of the package's classes will do; a package that learned on needs not all."""
     out: Path | None = None
     """Folder for metrics.json and report.html."""
     device: str = "auto"
@@ -41,6 +43,23 @@ class PredictArguments:
     """auto, cpu, cuda, cuda:1 or mps."""
     batch_size: int = 64
     """Images per forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportArguments:
+    """Turn weights of another library into a model package."""
+
+    weights: tyro.conf.Positional[str]
+    """A file (.safetensors, .pth, .pt, .bin, .caffemodel, .h5, .keras), a Hugging Face folder, or
+    torchvision:NAME, timm:NAME, hf:NAME."""
+    out: Path
+    """Folder for the model package."""
+    model: str | None = None
+    """Name of the network, see `resnetkit models`; read off the weights where they tell."""
+    classes: str | None = None
+    """Text file with one class name a line, in the head's order; or: imagenet."""
+    mean: Path | None = None
+    """Mean image (.binaryproto) of a .caffemodel."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,10 @@ def render_card(
     provenance: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """The card as Markdown: what it is, data, accuracy with interval, use, limits."""
+    """The card as Markdown: what it is, data, accuracy with interval, use, limits, notes.
+
+    `provenance` may bring "notes", each a heading with its text: on the licence, for instance.
+    """
     tags = {
         "library_name": "resnetkit",
         "pipeline_tag": "image-classification",
@@ -26,12 +29,14 @@ def render_card(
     }
     experiment = provenance.get("experiment", {})
     data = provenance.get("data", {})
-    name = experiment.get("model", {}).get("name", "Residual network")
+    imported = provenance.get("imported", {})
+    name = experiment.get("model", {}).get("name") or imported.get("network", "Residual network")
     images = ", ".join(f"{split} {count:,}" for split, count in data.get("images", {}).items())
     facts = {
         "Network": name,
         "Recipe": provenance.get("recipe"),
         "Data": data.get("source"),
+        "Weights": imported.get("origin"),
         "Images": images,
         "Classes": _class_list(contract),
         "Input": _input(contract),
@@ -40,13 +45,13 @@ def render_card(
     return (
         f"---\n{yaml.safe_dump(tags, sort_keys=False)}---\n"
         f"# {_plain(name)} for {contract.num_classes} classes\n\n"
-        f"{WHAT[contract.task]} trained with resnetkit. How it was trained, in full, is in "
-        "`config.json` under `provenance`.\n\n"
+        f"{WHAT[contract.task]} {IMPORTED if imported else TRAINED}\n\n"
         + "\n".join(lines)
         + f"\n\n## Accuracy\n\n{_accuracy(contract, metrics)}\n\n"
         + USE.replace("LOOK", LOOKS[contract.task])
         + "\n"
         + LIMITS.replace("UNKNOWN", UNKNOWNS[contract.task])
+        + _notes(provenance.get("notes", {}))
     )
 
 
@@ -80,6 +85,10 @@ def _precision(metrics: Mapping[str, Mapping[str, Any]]) -> str:
             f"| {split} | {figures['images']:,} | {shown} | {bounds} | {figures['macro_f1']:.2%} |"
         )
     return "\n".join(rows)
+
+
+def _notes(notes: Mapping[str, str]) -> str:
+    return "".join(f"\n## {_plain(heading)}\n\n{_plain(notes[heading])}\n" for heading in notes)
 
 
 def _class_list(contract: InputContract) -> str:
@@ -120,6 +129,14 @@ UNKNOWNS = {
         "counts as\nthere above 50 %, a threshold nobody has tuned."
     ),
 }
+
+TRAINED = (
+    "trained with resnetkit. How it was trained, in full, is in `config.json` under `provenance`."
+)
+IMPORTED = (
+    "trained elsewhere and imported by resnetkit. Where from, and what became of every entry, is "
+    "in `config.json` under `provenance`; the licence is that of the weights."
+)
 
 USE = """## Use
 

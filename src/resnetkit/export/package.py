@@ -29,6 +29,7 @@ from resnetkit.data.contract import (
 )
 from resnetkit.data.seen import Seen, SeenWarning
 from resnetkit.export.model_card import CARD, render_card
+from resnetkit.export.stored_weights import halve_kernels, plain_tensors, refuse_non_finite
 from resnetkit.models.lenet import LeNetConfig
 from resnetkit.models.resnet import ResNetConfig
 from resnetkit.models.zoo import Architecture, build_model
@@ -75,26 +76,29 @@ def save_package(
     golden: Mapping[str, Tensor],
     reference: Mapping[str, Tensor] | None = None,
     seen: Seen | None = None,
+    half: bool = False,
 ) -> None:
     """Write the package folder, whole or not at all; an older package there is replaced.
 
     `golden` is what `golden_outputs` gives; `reference` holds statistics of the training data that
-    monitoring compares with, by name; `seen`, by which evaluation knows what was trained on.
+    monitoring compares with, by name; `seen`, by which evaluation knows what was trained on. With
+    `half`, kernels that `round_kernels` has rounded are stored as float16.
 
     Raises:
         UserError: the weights are not finite, or `folder` holds something that is not a package.
     """
     _check_consistency(package)
-    state = _plain(package.model.state_dict())
-    _refuse_non_finite(state, folder)
+    state = plain_tensors(package.model.state_dict())
+    refuse_non_finite(state, f"{folder}: {WEIGHTS}")
+    state = halve_kernels(state) if half else state
 
     def write(temporary: Path) -> None:
         save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
         _write_json(temporary / CONFIG, _config(package))
         _write_json(temporary / CONTRACT, to_preprocessor_config(package.contract))
-        save_file(_plain(golden), temporary / GOLDEN)
+        save_file(plain_tensors(golden), temporary / GOLDEN)
         if reference:
-            save_file(_plain(reference), temporary / REFERENCE)
+            save_file(plain_tensors(reference), temporary / REFERENCE)
         if seen is not None:
             keys = dict(seen.keys)
             safetensors_numpy.save_file(keys, temporary / SEEN, metadata={"by": seen.by})
@@ -158,8 +162,8 @@ def load_seen(folder: Path) -> Seen | None:
     """
     if not (folder / SEEN).is_file():
         warnings.warn(
-            f"{folder}: this package does not say which images it was trained on ({SEEN}; it is of "
-            "an older resnetkit): images it was trained on may count as unseen",
+            f"{folder}: this package does not say which images it was trained on ({SEEN}; it was "
+            "imported, or is of an older resnetkit): images it was trained on may count as unseen",
             SeenWarning,
             stacklevel=2,
         )
@@ -273,27 +277,10 @@ def _load_weights(folder: Path, model: nn.Module) -> None:
             f"{needed.get(name, 'none')}, has {came.get(name, 'none')} ({len(wrong)} such entries);"
             " restore both from the original package."
         )
-    _refuse_non_finite(state, folder)
-    model.load_state_dict(state)
-
-
-def _refuse_non_finite(state: Mapping[str, Tensor], folder: Path) -> None:
-    for name, value in state.items():
-        if not bool(value.isfinite().all()):
-            raise UserError(
-                f"{folder}: {WEIGHTS} needs finite weights, {name} has NaN or infinity: "
-                "training diverged. Train again with a lower learning rate."
-            )
+    refuse_non_finite(state, f"{folder}: {WEIGHTS}")
+    model.load_state_dict(state)  # float32, whatever they are stored as
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU without shared memory, as safetensors needs them."""
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in tensors.items()
-    }

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from resnetkit.models.weights import load_torchvision_state
+from resnetkit.models.weights.strict_loading import load_torchvision_state
 from resnetkit.models.zoo import MODELS, build_model
 from resnetkit.types import UserError
 

@@ -1,4 +1,4 @@
-"""Weights that come from elsewhere: checked key by key before anything is loaded."""
+"""Weights under our keys: compared with a network entry by entry before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from resnetkit.types import UserError
 
 SHOWN = 5  # names of each kind in a message; a wrong architecture has hundreds
+COUNTER = "num_batches_tracked"  # only BatchNorm without momentum reads it; older files lack it
 
 
 def load_torchvision_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -16,9 +17,17 @@ def load_torchvision_state(model: nn.Module, state: Mapping[str, Tensor]) -> Non
 
     Raises UserError naming missing, unexpected and mismatched entries; nothing is loaded then.
     """
-    own = model.state_dict()
-    # A counter that only BatchNorm without momentum reads; older checkpoints lack it.
-    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    if problems := describe_problems(model.state_dict(), state):
+        raise UserError(
+            f"torchvision weights: entries equal to the network's are needed, got {problems}. "
+            "Build the network these weights were saved from, or reset its head after loading."
+        )
+    model.load_state_dict(state)
+
+
+def describe_problems(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What of `state` does not fit a network's `own` entries, "" if all does; counters may miss."""
+    needed = {name for name in own if not name.endswith(COUNTER)}
     problems = {
         "missing": sorted(needed - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),
@@ -28,17 +37,13 @@ def load_torchvision_state(model: nn.Module, state: Mapping[str, Tensor]) -> Non
             if name in state and state[name].shape != own[name].shape
         ],
     }
-    found = [f"{len(names)} {what}: {_shorten(names)}" for what, names in problems.items() if names]
-    if found:
-        raise UserError(
-            "torchvision weights: entries equal to the network's are needed, got "
-            f"{'; '.join(found)}. Build the network these weights were saved from, or reset its "
-            "head after loading."
-        )
-    model.load_state_dict(state)
+    return "; ".join(
+        f"{len(names)} {what}: {shorten(names)}" for what, names in problems.items() if names
+    )
 
 
-def _shorten(names: Iterable[str]) -> str:
+def shorten(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
     names = list(names)
     rest = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
     return ", ".join(names[:SHOWN] + rest)
