@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetkit.config import digest, flatten, from_dict, from_yaml, suggest, to_dict, to_yaml
+from resnetkit.config import (
+    apply_settings,
+    digest,
+    flatten,
+    from_dict,
+    from_yaml,
+    setting_names,
+    suggest,
+    to_dict,
+    to_yaml,
+)
 from resnetkit.types import UserError
 
 
@@ -106,3 +116,67 @@ def test_digest_depends_on_content_only():
 def test_suggest_names_the_nearest_or_nothing():
     assert suggest("epoch", ["epochs", "seed"]) == "; did you mean 'epochs'?"
     assert suggest("zzz", ["epochs", "seed"]) == ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Either:
+    epochs: float | None = 30.0
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise UserError(f"give epochs or steps, got {self.epochs} and {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    length: Either = field(default_factory=Either)
+    outer: Outer | None = None
+    title: str = "t"
+
+
+@pytest.mark.parametrize("order", [("length.epochs", "length.steps"), ("length.steps", "title")])
+def test_settings_that_must_agree_change_together(order):
+    values = {"length.epochs": None, "length.steps": 7, "title": "new"}
+    chosen = {name: values[name] for name in (*order, *values)}  # in any order
+    changed = apply_settings(Whole(), chosen, "here")
+    assert changed == Whole(length=Either(epochs=None, steps=7), title="new")
+    assert apply_settings(changed, {}, "here") == changed
+
+
+def test_parts_that_are_left_out_begin_with_their_defaults():
+    changed = apply_settings(
+        Whole(), {"outer.spare.rate": 2, "outer.inner.scale": (0.5, 1), "outer.name": "x"}, "here"
+    )
+    inner = Inner(scale=(0.5, 1.0))
+    assert changed.outer == Outer(name="x", inner=inner, spare=Inner(rate=2.0))
+    assert changed.length == Either()
+    assert "outer.spare.rate" in setting_names(Whole)
+    assert "outer" not in setting_names(Whole)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (
+            {"length.epoch": 3},
+            r"^the rule: unknown setting 'length\.epoch'; did you mean 'length\.epochs'\?$",
+        ),
+        ({"zzzzzz": 3}, r"^the rule: unknown setting 'zzzzzz'$"),
+        ({"length": {"epochs": 3}}, r"^the rule: unknown setting 'length'"),
+        ({"length.steps": 3}, r"^the rule: give epochs or steps, got 30\.0 and 3$"),
+        ({"length.epochs": "many"}, r"^the rule: setting 'length\.epochs': .*got 'many'$"),
+        ({"outer.inner.rate": -1, "outer.name": "x"}, r"^the rule: inner\.rate must be 0 or more"),
+        ({"outer.inner.rate": 1}, r"^the rule: setting 'outer\.name': Field required"),
+    ],
+)
+def test_settings_that_are_unknown_or_wrong_are_told_with_whose_they_are(chosen, message):
+    with pytest.raises(UserError, match=message):
+        apply_settings(Whole(), chosen, "the rule")
+
+
+@given(config=OUTERS, rate=st.floats(0, 1e6))
+@settings(deadline=None, max_examples=50)
+def test_applied_settings_change_nothing_else(config, rate):
+    changed = apply_settings(config, {"inner.rate": rate}, "here")
+    assert changed == replace(config, inner=replace(config.inner, rate=rate))

@@ -6,8 +6,10 @@ import difflib
 import hashlib
 import json
 import math
-from dataclasses import asdict, is_dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +34,9 @@ def from_dict(kind: type[Config], data: dict[str, Any], where: str) -> Config:
         config = TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, UserError):  # of a dataclass itself: it says all that is needed
+            raise UserError(f"{where}: {cause}") from error
         setting = ".".join(str(part) for part in first["loc"])
         message = f"{where}: setting {setting!r}: {first['msg']}, got {first['input']!r}"
         raise UserError(message) from error
@@ -40,6 +45,41 @@ def from_dict(kind: type[Config], data: dict[str, Any], where: str) -> Config:
         if key not in known and not any(name.startswith(key + ".") for name in known):
             raise UserError(f"{where}: unknown setting {key!r}{suggest(key, known)}")
     return config
+
+
+def apply_settings(config: Config, settings: Mapping[str, object], where: str) -> Config:
+    """`config` with `settings` by dotted name, as in {"training.epochs": 5, "data.batch_size": 32}.
+
+    All at once, so that fields which must agree (epochs and steps) may change together. A part that
+    `config` leaves out (None) begins with its defaults. `where` says in errors whose settings they
+    are. Raises UserError for an unknown name (with the nearest known one), for a value of the wrong
+    type, and for what the configurations themselves refuse.
+    """
+    known = setting_names(type(config))
+    data = to_dict(config)
+    for name, value in settings.items():
+        if name not in known:
+            raise UserError(f"{where}: unknown setting {name!r}{suggest(name, known)}")
+        *parts, last = name.split(".")
+        inner = data
+        for part in parts:
+            if inner.get(part) is None:
+                inner[part] = {}
+            inner = inner[part]
+        inner[last] = value
+    return from_dict(type(config), data, where)
+
+
+def setting_names(kind: type) -> list[str]:
+    """The dotted names of all settings of a configuration dataclass, those of its parts too."""
+    hints, names = get_type_hints(kind), []
+    for field in fields(kind):
+        hint = hints[field.name]
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        parts = [part for part in kinds if is_dataclass(part) and isinstance(part, type)]
+        below = [name for part in parts for name in setting_names(part)]
+        names += [f"{field.name}.{name}" for name in below] if parts else [field.name]
+    return names
 
 
 def to_yaml(config: object) -> str:

@@ -21,21 +21,25 @@ class UserError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One batch as the loader hands it over.
+    """One batch as the loader hands it over, or a feature cache.
+
+    Of a feature cache `images` are features: what enters a part of the network, float32 [N,C,H,W]
+    or, pooled, [N,D].
 
     `indices` number the images within their split of N; an image that comes again in the same epoch
     (balanced sampling) is numbered N, 2 N, … higher, so that it is augmented differently.
     """
 
-    images: Tensor  # [N,C,H,W] uint8
+    images: Tensor  # [N,C,H,W] uint8, unless they are features
     labels: Tensor  # [N] int64; or [N,K] float32: indicators or soft labels, see `Split`
     indices: Tensor  # [N] int64
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`, images in channels-last memory order."""
-        from torch import channels_last
+        from torch import channels_last, preserve_format
 
-        images = self.images.to(device, non_blocking=True, memory_format=channels_last)
+        order = channels_last if self.images.ndim == 4 else preserve_format
+        images = self.images.to(device, non_blocking=True, memory_format=order)
         return Batch(
             images=images,
             labels=self.labels.to(device, non_blocking=True),

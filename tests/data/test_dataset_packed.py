@@ -13,6 +13,7 @@ from PIL import Image
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
 from resnetkit.data.loader import Loader, LoaderConfig
 from resnetkit.data.pack import pack_source
+from resnetkit.data.past import DealtSource, Past
 from resnetkit.data.settings import DataConfig
 from resnetkit.types import UserError
 
@@ -66,7 +67,8 @@ def test_evaluation_takes_an_exact_pack_and_no_other(source):
     data = load(source)
     for side, taken in ((RESIZE + 4, False), (RESIZE, True)):
         pack_source(source, side=side)
-        split = load_evaluation_split(data.config, "val", data.contract, data.cut, nothing)
+        dealt = DealtSource(config=data.config, cut=data.cut)
+        split = load_evaluation_split([dealt], "val", Past(contract=data.contract), nothing)
         assert (split.packed is not None) == taken
 
 

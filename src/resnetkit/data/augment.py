@@ -101,10 +101,14 @@ def prepare_batch(
     come cropped already, where the full resolution was at hand.
     """
     images = augment_images(batch.images, draws, config, contract, crop=crop)
-    labels = batch.labels
-    targets = labels if labels.ndim == 2 else F.one_hot(labels, contract.num_classes).float()
-    assert targets.shape == (len(images), contract.num_classes), targets.shape
-    return mix_batch(images, targets, draws, config)
+    return mix_batch(images, to_targets(batch.labels, contract.num_classes), draws, config)
+
+
+def to_targets(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels int64 [N], or soft labels or indicators [N,K], as targets float32 [N,K]."""
+    targets = labels if labels.ndim == 2 else F.one_hot(labels, num_classes).float()
+    assert targets.shape == (len(labels), num_classes), targets.shape
+    return targets
 
 
 def augment_images(

@@ -31,13 +31,13 @@ def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
 def image_weights(labels: np.ndarray, task: Task, sampling: Sampling) -> np.ndarray:
     """The probability with which each image is the next one drawn: float64 [N], sum 1."""
     assert len(labels)
-    groups = _groups(labels, task)
+    groups = deciding_classes(labels, task)
     sizes = np.bincount(groups).astype(np.float64)
     weights = sizes[groups] ** (POWERS[sampling] - 1.0)
     return weights / weights.sum()
 
 
-def _groups(labels: np.ndarray, task: Task) -> np.ndarray:
+def deciding_classes(labels: np.ndarray, task: Task) -> np.ndarray:
     """The class by which each image is drawn, int64 [N].
 
     In a single-label task its own (of soft labels the largest), in a multi-label task the rarest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +13,15 @@ import numpy as np
 from resnetkit.data.balance import class_counts
 from resnetkit.data.checks.findings import Finding
 from resnetkit.data.checks.quick import quick_check
-from resnetkit.data.contract import InputContract, check_class_names, check_task
+from resnetkit.data.class_map import match_classes
+from resnetkit.data.contract import InputContract, check_task
 from resnetkit.data.find_pack import PackChoice, choose_pack
 from resnetkit.data.input_choice import build_contract, resolve_input
 from resnetkit.data.opening import find_split, open_source, refuse_untrainable
+from resnetkit.data.past import DealtSource, Past
 from resnetkit.data.seen import Seen, note_seen, refuse_seen
 from resnetkit.data.settings import DataConfig
+from resnetkit.data.shots import take_shots
 from resnetkit.data.soundness import look_over
 from resnetkit.data.sources import Source, Split
 from resnetkit.data.splits import cut_source, describe_cut
@@ -68,8 +71,10 @@ def load_training_data(
     opened = open_source(config, ("train", "val"), progress)
     source = opened.source
     refuse_untrainable(config, opened)
-    splits = cut_source(source, config.validation_fraction, config.test_fraction, config.split_seed)
-    asked, config = config, resolve_input(config, splits["train"], image_size, weights)
+    whole = cut_source(source, config.validation_fraction, config.test_fraction, config.split_seed)
+    splits = whole if config.shots is None else take_shots(source, whole, config)
+    # What the images are like is a fact of them all: few shots of a seed must not change it.
+    asked, config = config, resolve_input(config, whole["train"], image_size, weights)
     contract = build_contract(config, source, weights)
     config, choice = _choose_pack(asked, config, contract, splits)
     train, validation = choice.splits["train"], choice.splits["val"]
@@ -99,7 +104,7 @@ def load_training_data(
         validation=validation if len(validation) else None,
         test_images=len(splits["test"]) if "test" in splits else None,
         skipped=tuple(skipped),
-        cut=describe_cut(splits),
+        cut=describe_cut(whole),
         manifest=opened.manifest_digest,
         unchecked=unchecked,
         findings=tuple(quick_check(source)),
@@ -110,32 +115,32 @@ def load_training_data(
 
 
 def load_evaluation_split(
-    config: DataConfig,
+    dealings: Sequence[DealtSource],
     name: str,
-    contract: InputContract,
-    cut: str | None,
+    past: Past,
     progress: Progress,
-    seen: Seen | None = None,
+    *,
+    some_classes: bool = False,
 ) -> Split:
     """One split to judge a network on: train, val, test or all, cut as training cut it.
 
-    `cut` says how training cut its source, see `describe_cut`, and `seen` which images it had.
+    The first of `dealings` by which that can be done is taken, see `find_dealings`. Labels are
+    numbers in the package's order, whatever the source's. With `some_classes`, or for a package
+    that learned on, classes may be missing. `past` says which images it has seen.
+
     Raises UserError when the source has no such split, when it would be cut otherwise than then,
     when images the network was trained on would count as unseen (see `refuse_seen`), when it has
-    other classes than `contract`, or images that cannot be read (with `config.skip_unreadable` a
-    warning).
+    other classes than the package (see `match_classes`), or images that cannot be read (with
+    `skip_unreadable` a warning).
     """
-    source, split, cut_here = find_split(config, name, progress)
+    contract = past.contract
+    config, source, split = _find_as_cut(dealings, name, progress)
     check_task(contract, source.task, config.source)
-    check_class_names(contract, source.class_names, config.source)
-    if cut_here is not None and cut is not None and cut_here != cut:
-        raise UserError(
-            f"{config.source}: not the pictures this package was trained on, or some were added, "
-            f"removed or renamed since: its {name} split cannot be told from the training "
-            "pictures. Judge on all of it with --split all, or give the source a test/ folder"
-        )
-    if seen is not None:
-        refuse_seen(seen, split, name, config.source, progress)
+    some = some_classes or past.learned_on
+    classes = match_classes(contract.class_names, source.class_names, config.source, some=some)
+    split = replace(split, labels=classes.relabel(split.labels))
+    if past.seen is not None:
+        refuse_seen(past.seen, split, name, config.source, progress)
     if split.images is not None:
         return replace(split, images=_fit_arrays(split.images, contract))
     folder = None if config.pack is None else Path(config.pack)
@@ -146,6 +151,21 @@ def load_evaluation_split(
     if skipped:
         warnings.warn(_unreadable_message(skipped, "They were left out"), stacklevel=2)
     return split
+
+
+def _find_as_cut(
+    dealings: Sequence[DealtSource], name: str, progress: Progress
+) -> tuple[DataConfig, Source, Split]:
+    """The split `name` by the first dealing that gives the cut it must, and how it was read."""
+    for dealing in dealings:
+        source, split, cut_here = find_split(dealing.config, name, progress)
+        if cut_here is None or dealing.cut is None or cut_here == dealing.cut:
+            return dealing.config, source, split
+    raise UserError(
+        f"{dealings[0].config.source}: not the pictures this package was trained on, or some were "
+        f"added, removed or renamed since: its {name} split cannot be told from the training "
+        "pictures. Judge on all of it with --split all, or give the source a test/ folder"
+    )
 
 
 def refuse_lost_classes(train: Split, source: Source) -> None:

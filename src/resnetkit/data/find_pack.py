@@ -34,15 +34,19 @@ class PackChoice:
     note: str
 
 
+def cache_folder() -> Path:
+    """Where everything goes that could be made again: $RESNETKIT_CACHE or ~/.cache/resnetkit."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/resnetkit").expanduser()
+
+
 def packs_folder(location: str) -> Path:
-    """Where the packs of a source are by default: in $RESNETKIT_CACHE or ~/.cache/resnetkit."""
-    cache = Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/resnetkit").expanduser()
+    """Where the packs of a source are by default: in the user's cache."""
     path = place_of(location)
     place = location if path is None else os.path.realpath(path)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(place).name).strip("-.")[:40] or "source"
     # Of one folder, its pictures and the boxes cut out of them are two sources.
     key = os.fsencode("\0".join(filter(None, (place, prefix_of(location), _pattern(location)))))
-    return cache / "packs" / f"{stem}-{hashlib.sha256(key).hexdigest()[:12]}"
+    return cache_folder() / "packs" / f"{stem}-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
 def _pattern(location: str) -> str:

@@ -37,7 +37,7 @@ def resolve_input(
         )
     if storage == "auto":
         storage = "memory" if in_memory else "files"
-    if storage == "memory" and config.workers:
+    if storage == "memory" and config.workers is not None:
         raise UserError(
             f"data.workers {config.workers} has no effect: the images of {config.source} are "
             "decoded once into memory. Leave it out, or set data.storage files"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnetkit.data.balance import Sampling, image_weights, sampled_order
+from resnetkit.data.balance import Sampling, image_weights
 from resnetkit.data.contract import InputContract
-from resnetkit.data.draws import epoch_order
+from resnetkit.data.order import BatchOrder
 from resnetkit.data.reading import Reading, list_items, new_rows, read_encoded, read_packed
 from resnetkit.data.source_types import Split
 from resnetkit.data.worker_processes import WorkerProcesses
-from resnetkit.types import Batch
+from resnetkit.types import Batch, Task
 
 AHEAD = 2  # batches that threads make before they are asked for
 PIECE = 16  # images of a batch that one thread makes at a time
@@ -59,17 +58,25 @@ def choose_worker_kind(split: Split, workers: int) -> WorkerKind:
     return "processes"
 
 
+def build_order(labels: np.ndarray, task: Task, config: LoaderConfig) -> BatchOrder:
+    """Which images with `labels` (see `Split`) come in which batch of an epoch."""
+    sampled = config.shuffle and config.sampling != "as-is"
+    return BatchOrder(
+        count=len(labels),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        shuffle=config.shuffle,
+        weights=image_weights(labels, task, config.sampling) if sampled else None,
+    )
+
+
 class Loader:
     """Batches of one split; `batches(epoch, start)` can begin anywhere and is always the same."""
 
     def __init__(self, split: Split, contract: InputContract, config: LoaderConfig) -> None:
         self._split = split
         self._labels = torch.from_numpy(split.labels)
-        self._config = config
-        sampled = config.shuffle and config.sampling != "as-is"
-        self._weights = (
-            image_weights(split.labels, contract.task, config.sampling) if sampled else None
-        )
+        self._order = build_order(split.labels, contract.task, config)
         self._reading = Reading(
             contract=contract, seed=config.seed, crop_scale=config.resized_crop_scale
         )
@@ -91,27 +98,16 @@ class Loader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch: whole ones only when shuffling, all images otherwise."""
-        count, size = len(self._split), self._config.batch_size
-        return max(1, count // size) if self._config.shuffle else math.ceil(count / size)
+        """Batches in an epoch."""
+        return self._order.steps_per_epoch
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from number `start` on; ends an iteration begun before."""
-        size = self._config.batch_size
-        order = self._order(epoch)
-        numbers = range(start, self.steps_per_epoch)
-        chunks = [order[number * size : (number + 1) * size] for number in numbers]
+        chunks = self._order.batches(epoch, start)
         for chunk, images in zip(chunks, self._images(epoch, chunks), strict=True):
             indices = torch.from_numpy(chunk)
             labels = self._labels[indices % len(self._split)]
             yield Batch(images=images, labels=labels, indices=indices)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        """The images of an epoch in order, int64 [N]; numbered as `Batch.indices`."""
-        count, seed = len(self._split), self._config.seed
-        if self._weights is not None:
-            return sampled_order(self._weights, seed, epoch)
-        return epoch_order(seed, epoch, count) if self._config.shuffle else np.arange(count)
 
     def _images(self, epoch: int, chunks: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """The images of each chunk: uint8 [N,C,H,W]; channels last in memory, if read."""

@@ -15,6 +15,7 @@ from resnetkit.data.formats.manifest import open_manifest
 from resnetkit.data.manifest_table import file_digest, read_manifest_table
 from resnetkit.data.overlay import Overlaid, apply_manifest, refuse_changed, show
 from resnetkit.data.settings import DataConfig
+from resnetkit.data.shots import take_shots, without_shots
 from resnetkit.data.source_types import SPLIT_NAMES, Source, Split
 from resnetkit.data.sources import check_source, is_manifest, load_source, place_of, prefix_of
 from resnetkit.data.splits import concatenate, cut_source, describe_cut
@@ -23,10 +24,11 @@ from resnetkit.types import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class DescribedSource:
-    """A source and the manifest that speaks for it."""
+    """A source as it was asked for, and the manifest that speaks for it."""
 
     location: str
     manifest: str | None = None
+    some_classes: bool = False  # whether a package of more classes may be judged on it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,8 +109,12 @@ def find_split(
     if "train" in splits:
         fractions = (config.validation_fraction, config.test_fraction)
         splits = cut_source(source, *fractions, config.split_seed)
+    cut = describe_cut(splits)
+    own_validation = name == "val" and "val" in source.splits  # which shots leave unseen
+    if config.shots is not None and name in ("train", "val") and not own_validation:
+        splits = take_shots(source, splits, config)
     if name in splits and len(splits[name]):
-        return source, splits[name], describe_cut(splits)
+        return source, splits[name], cut
     where, what = _blame(config)
     raise UserError(
         f"{where}: there is no {name} split; the {what} has {', '.join(source.present)}. "
@@ -153,10 +159,11 @@ def _refuse_idle_settings(config: DataConfig, present: Sequence[str]) -> None:
 
     A share of 0 asks for nothing to be taken away, which is what happens.
     """
+    of_shots = config.shots is not None and config.shots_validation == "shots"
     dealt = {
-        "validation_fraction": "val" in present,
+        "validation_fraction": "val" in present and not of_shots,
         "test_fraction": "val" in present or "test" in present,
-        "split_seed": "val" in present,
+        "split_seed": "val" in present and not of_shots,
     }
     for name, already in dealt.items():
         value = getattr(config, name)
@@ -187,7 +194,8 @@ def evaluation_config(
     asked = DescribedSource(location=asked) if isinstance(asked, str) else asked
     here = is_same_place(trained.source, asked.location)
     cut: str | None = recorded.get("cut")
-    config = replace(trained, source=asked.location, manifest=asked.manifest)
+    kept = trained if here else without_shots(trained)
+    config = replace(kept, source=asked.location, manifest=asked.manifest)
     if asked.manifest is not None:
         return (config, cut) if here else (replace(config, fold=None), None)
     as_it_is = replace(config, fold=config.fold if here and trained.manifest is None else None)

@@ -43,17 +43,21 @@ class Seen:
     keys: Mapping[str, np.ndarray]
 
 
-def note_seen(splits: Mapping[str, Split], known: Hashes, progress: Progress) -> Seen:
+def note_seen(
+    splits: Mapping[str, Split], known: Hashes, progress: Progress, by: Key | None = None
+) -> Seen:
     """The keys of `splits` "train" and "val"; `known` has their hashes uint8 [N,32], as far as any.
 
-    What a file that cannot be read holds is not known: it has no key.
+    What a file that cannot be read holds is not known: it has no key. `by` is chosen by the number
+    of images and bytes unless given.
     """
     parts = {name: splits[name] for name in PARTS if name in splits}
-    read = [part for name, part in parts.items() if name not in known]
-    small = sum(map(len, read)) <= MOST_HASHED
-    # The sizes are looked up last: it takes a call to the system for each file.
-    small = small and sum(int(file_facts(part)[0].sum()) for part in read) <= MOST_HASHED_BYTES
-    by: Key = "content" if small else "size"
+    if by is None:
+        read = [part for name, part in parts.items() if name not in known]
+        small = sum(map(len, read)) <= MOST_HASHED
+        # The sizes are looked up last: it takes a call to the system for each file.
+        small = small and sum(int(file_facts(part)[0].sum()) for part in read) <= MOST_HASHED_BYTES
+        by = "content" if small else "size"
     keys: dict[str, np.ndarray] = {}
     for name, part in parts.items():
         content, named = _image_keys(part, by, known.get(name), progress)
@@ -64,10 +68,17 @@ def note_seen(splits: Mapping[str, Split], known: Hashes, progress: Progress) ->
 
 
 def find_seen(
-    seen: Seen, split: Split, parts: Sequence[str], progress: Progress
+    seen: Seen,
+    split: Split,
+    parts: Sequence[str],
+    progress: Progress,
+    known: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which images have the content, and which also the name, of one in `parts`: bool [N] each."""
-    content, named = _image_keys(split, seen.by, None, progress)
+    """Which images have the content, and which also the name, of one in `parts`: bool [N] each.
+
+    `known` are their hashes uint8 [N,32] where they were read before.
+    """
+    content, named = _image_keys(split, seen.by, known, progress)
     none = np.zeros(0, np.uint64)
 
     def among(keys: np.ndarray, kind: str) -> np.ndarray:

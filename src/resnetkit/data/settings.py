@@ -27,6 +27,15 @@ class DataConfig:
     """Share held out for testing where the source has neither a test nor a validation split."""
     split_seed: int = 0
     """Seed of both held-out splits; apart from the training seed, so that runs stay comparable."""
+    shots: int | None = None
+    """Learn from this many images of each class only, for studies with few labels. Drawn by their
+    names from what is not for testing: those of a smaller number are among those of a larger."""
+    shots_seed: int | None = None
+    """Which images those are; by default the training seed's, so that the runs of a study differ in
+    them. The test images follow from `split_seed` alone."""
+    shots_validation: Literal["shots", "as-is"] = "shots"
+    """Where `shots` take validation from: a share `validation_fraction` of themselves, which 0
+    leaves out; or as without shots, be it thousands of labelled images."""
     skip_unreadable: bool = False
     """Leave unreadable images out and list them, instead of stopping."""
     image_size: int | None = None
@@ -56,7 +65,7 @@ class DataConfig:
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"data.{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("image_size", "resize", "batch_size"):
+        for name in ("image_size", "resize", "batch_size", "shots"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"data.{name} must be 1 or more, got {value}")
@@ -68,3 +77,20 @@ class DataConfig:
             raise UserError(f"data.fold must be 0 or more, got {self.fold}")
         if self.workers is not None and self.workers < 0:
             raise UserError(f"data.workers must be 0 or more, got {self.workers}")
+        self._refuse_idle_shots()
+
+    def _refuse_idle_shots(self) -> None:
+        for name, default in (("shots_seed", None), ("shots_validation", "shots")):
+            if self.shots is None and getattr(self, name) != default:
+                raise UserError(
+                    f"data.{name} {getattr(self, name)} has no effect without data.shots: leave it "
+                    "out, or say how many images of each class to learn from"
+                )
+        if self.shots_seed is not None and self.shots_seed < 0:
+            raise UserError(f"data.shots_seed must be 0 or more, got {self.shots_seed}")
+        if self.shots is not None and self.fold is not None and self.shots_validation == "shots":
+            raise UserError(
+                f"data.fold {self.fold} names images to validate with, but data.shots {self.shots} "
+                "takes them from its own: set data.shots_validation as-is to validate with the "
+                "whole fold, or leave the fold out"
+            )
