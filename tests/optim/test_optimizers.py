@@ -148,3 +148,86 @@ def test_matching_the_memory_order_of_fresh_or_stateless_optimizers_does_nothing
 def test_settings_out_of_range_or_without_effect_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         OptimizerConfig(**settings)
+
+
+RATES = {"0": 0.1, "1": 0.1, "4": 1.0}  # by child of `build_net`
+
+
+def rate_of(name: str) -> float:
+    return RATES[name.split(".")[0]]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_rates_by_name_make_groups_the_fastest_first(name):
+    net = build_net()
+    config = OptimizerConfig(name=name, weight_decay=0.1, decay_norm_and_bias=False)
+    groups = build_optimizer(net, config, rate_of).param_groups
+    found = [
+        (group["rate_factor"], group["weight_decay"], [id(p) for p in group["params"]])
+        for group in groups
+    ]
+    assert found == [
+        (1.0, 0.1, [id(net[4].weight)]),
+        (0.1, 0.1, [id(net[0].weight)]),
+        (1.0, 0.0, [id(net[4].bias)]),
+        (0.1, 0.0, [id(p) for p in (net[0].bias, net[1].weight, net[1].bias)]),
+    ]
+    (first, second) = build_optimizer(net, OptimizerConfig(name=name), rate_of).param_groups
+    assert (first["rate_factor"], len(first["params"])) == (1.0, 2)
+    assert (second["rate_factor"], len(second["params"])) == (0.1, 4)
+
+
+def test_rates_leave_frozen_parameters_out():
+    net = build_net()
+    net[0].requires_grad_(False)
+    groups = build_optimizer(net, OptimizerConfig(), rate_of).param_groups
+    held = {id(p) for group in groups for p in group["params"]}
+    assert held == {id(p) for p in net.parameters() if p.requires_grad}
+
+
+def test_rates_multiply_muons_own_factor():
+    net = build_net()
+    net[0] = nn.Conv2d(3, 4, 3, bias=False)
+    config = OptimizerConfig(name="muon", learning_rate=0.2, kernel_rate=0.1)
+    groups = build_optimizer(net, config, rate_of).param_groups
+    (kernels,) = (group for group in groups if group.get("orthogonal"))
+    assert [id(p) for p in kernels["params"]] == [id(net[0].weight)]
+    assert kernels["rate_factor"] == pytest.approx(0.1 / 0.2 * 0.1)
+    assert [group["rate_factor"] for group in groups[:-1]] == [1.0, 0.1]
+
+
+def test_muon_steps_while_its_kernels_are_frozen():
+    net = build_net()
+    net[0] = nn.Conv2d(3, 4, 3, bias=False).requires_grad_(False)
+    groups = build_optimizer(net, OptimizerConfig(name="muon"), rate_of).param_groups
+    assert not any(group.get("orthogonal") for group in groups)
+
+
+def test_without_rates_no_group_has_a_factor():
+    for name in ("sgd", "adamw"):
+        groups = build_optimizer(build_net(), OptimizerConfig(name=name)).param_groups
+        assert all("rate_factor" not in group for group in groups)
+
+
+def test_one_rate_for_all_changes_no_bit():
+    plain, rated = build_net(), build_net()
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=0.01)
+    for net, rates in ((plain, None), (rated, lambda name: 1.0)):
+        optimizer = build_optimizer(net, config, rates)
+        step(net, optimizer)
+        step(net, optimizer)
+    assert all(torch.equal(v, rated.state_dict()[k]) for k, v in plain.state_dict().items())
+
+
+def test_a_rate_of_zero_is_our_mistake():
+    with pytest.raises(AssertionError, match="frozen, not slowed"):
+        build_optimizer(build_net(), OptimizerConfig(), lambda name: 0.0)
+
+
+def test_named_parameters_go_without_decay():
+    net = build_net()
+    groups = build_optimizer(net, OptimizerConfig(weight_decay=0.1), undecayed={"0.weight"})
+    decayed, free = groups.param_groups
+    assert [id(p) for p in free["params"]] == [id(net[0].weight)]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    assert len(decayed["params"]) == 5
