@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +33,7 @@ from resnetkit.build import (
 )
 from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
+from resnetkit.data.past import DealtSource, Past
 from resnetkit.data.sources import Split
 from resnetkit.evaluation.evaluate import evaluate
 from resnetkit.evaluation.metrics import compute_metrics
@@ -127,7 +127,7 @@ def our_steps(
     batches = build_loader(experiment, data.train, data.contract, shuffle=True)
     state = build_state(experiment, model, batches)
     state.progress.total_steps = total_steps
-    task = build_task(experiment, data, model, batches, Path("unused"), lambda: False)
+    task = build_task(experiment, data, model, batches, lambda state: None, lambda: False)
     while state.progress.step < total_steps:
         epoch, start = divmod(state.progress.step, batches.steps_per_epoch)
         for batch in batches.batches(epoch, start):
@@ -198,7 +198,8 @@ def compare_accuracy(name: str, source: str, images: int, epochs: int) -> None:
     experiment, data = prepare(name, source)
     contract = data.contract
     data = replace(data, train=data.train.subset(range(images)), validation=None)
-    test = load_evaluation_split(experiment.data, "test", contract, None, lambda *_: None)
+    dealings, past = [DealtSource(config=experiment.data)], Past(contract=contract)
+    test = load_evaluation_split(dealings, "test", past, lambda *_: None)
     batches = build_loader(experiment, test, contract, shuffle=False)
     total = epochs * (images // experiment.data.batch_size)
     sides = {

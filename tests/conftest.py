@@ -15,8 +15,19 @@ from PIL import Image
 
 from resnetkit.experiment import Experiment
 from resnetkit.pipeline import TrainingResult, train
+from resnetkit.pipeline_finetuning import FinetuningResult, finetune
 from resnetkit.recipes import load_recipe
 
+FEW_DIGITS = {
+    "data.shots": 5,
+    "data.validation_fraction": 0.2,
+    "data.batch_size": 16,
+    "execution.precision": "float32",
+    "execution.memory_order": "channels_last",
+    "execution.compile": "no",
+    "training.epochs": 2,
+    "training.log_every_steps": 1,
+}
 COLORS = {"blue": (40, 60, 210), "green": (50, 190, 70), "red": (220, 60, 40)}
 
 
@@ -56,6 +67,37 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
     """A finished tiny run on `pictures`; not to be changed."""
     with _single_threaded():
         return train(_tiny(pictures), tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="session")
+def digits_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package trained on a few handwritten digits, to be fine-tuned; not to be changed."""
+    few = {"data.shots": 20, "training.epochs": 3, "data.image_size": None, "data.batch_size": 32}
+    with _single_threaded():
+        result = train(_tiny("digits", few), tmp_path_factory.mktemp("digits") / "run")
+    return result.package
+
+
+@pytest.fixture
+def finetuned(
+    digits_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., FinetuningResult]:
+    """finetuned(name, {setting: value}): a run on a few digits in tmp_path / name, in a second.
+
+    It has a cache of its own, and a head is solved for with two regularisations only.
+    """
+    monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("resnetkit.finetuning.probe.GRID", (0.1, 1.0))
+
+    def run(
+        name: str, settings: Mapping[str, Any] | None = None, **options: Any
+    ) -> FinetuningResult:
+        chosen = {**FEW_DIGITS, **(settings or {})}
+        options = {"weights": str(digits_package), **options}
+        given = {name: value for name, value in chosen.items() if value is not ...}
+        return finetune("digits", tmp_path / name, settings=given, **options)
+
+    return run
 
 
 def _draw_pictures(

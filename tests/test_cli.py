@@ -23,7 +23,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 Outcome = namedtuple("Outcome", "code out err")
 TINY = ["--data.image-size", "12", "--data.batch-size", "8", "--training.epochs", "1"]
-COMMANDS = ["train", "evaluate", "predict", "data", "models", "recipes"]
+COMMANDS = [
+    "train",
+    "finetune",
+    "evaluate",
+    "predict",
+    "data",
+    "import-weights",
+    "models",
+    "recipes",
+]
 
 
 @pytest.fixture
@@ -91,7 +100,7 @@ def test_no_arguments_show_the_usage_and_fail(run):
 
 
 def test_an_unknown_command_recipe_or_network_gets_the_nearest_name(refused, tmp_path):
-    refused(["trian"], "unknown command 'trian'; did you mean 'train'? Known: train, evaluate")
+    refused(["trian"], "unknown command 'trian'; did you mean 'train'? Known: train, finetune")
     refused(["zzz"], "unknown command 'zzz'. Known: train")
     refused(["train", "digit", "--out", tmp_path / "run"], "did you mean 'digits'? Known: digits")
     refused(["train"], "needs a recipe first, one of digits, folder")

@@ -22,6 +22,7 @@ from resnetkit.data.dataset import load_evaluation_split, load_training_data
 from resnetkit.data.manifest_table import read_manifest_table
 from resnetkit.data.manifest_writer import write_manifest_table
 from resnetkit.data.opening import DescribedSource
+from resnetkit.data.past import DealtSource, Past
 from resnetkit.data.sources import load_source
 from resnetkit.data.split_plan import SplitPlan
 from resnetkit.data.splits import cut_source
@@ -174,7 +175,8 @@ def test_judging_and_predicting_show_the_network_the_same(
     package = load_package(photograph_package)
     experiment = from_dict(Experiment, package.provenance["experiment"], "")
     experiment = change(experiment, {"data.storage": storage})
-    split = load_evaluation_split(experiment.data, "all", package.contract, None, quiet)
+    past = Past(contract=package.contract)
+    split = load_evaluation_split([DealtSource(config=experiment.data)], "all", past, quiet)
     batches = build_loader(experiment, split, package.contract, shuffle=False)
     judged = pipeline.judge(package.model, split, package.contract, batches)
     probabilities = torch.from_numpy(judged.logits).double().softmax(1).numpy()
@@ -279,8 +281,9 @@ def test_evaluate_cuts_as_training_cut(pictures, trained):
     config = from_dict(Experiment, package.provenance["experiment"], "").data
     data = load_training_data(config, 12, quiet)
     assert data.digest == package.provenance["data"]["digest"]
+    dealt, past = DealtSource(config=config), Past(contract=package.contract)
     names = {
-        split: set(load_evaluation_split(config, split, package.contract, None, quiet).names)
+        split: set(load_evaluation_split([dealt], split, past, quiet).names)
         for split in ("train", "val", "test")
     }
     assert names["train"] == set(data.train.names)

@@ -8,6 +8,8 @@ __version__ = "0.1.0"
 
 _API = {
     "train": "pipeline",
+    "finetune": "pipeline_finetuning",
+    "import_weights": "pipeline_weights",
     "evaluate": "pipeline",
     "predict": "pipeline",
     "load": "serving.predictor",

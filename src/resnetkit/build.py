@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -21,14 +20,13 @@ from resnetkit.data.sources import Split
 from resnetkit.evaluation.evaluate import SCORES, evaluate, task_metrics
 from resnetkit.experiment import FREE_ON_RESUME, Experiment
 from resnetkit.optim.ema import WeightAverage
-from resnetkit.optim.optimizers import build_optimizer
+from resnetkit.optim.optimizers import RateOf, build_optimizer
 from resnetkit.runtime import pick_device
-from resnetkit.training.checkpoint import save_checkpoint
 from resnetkit.training.execution import arrange, prepare_network
-from resnetkit.training.loss import build_loss, settle_loss
+from resnetkit.training.loss import build_loss, refuse_absent_classes, settle_loss
 from resnetkit.training.plan import count_steps
 from resnetkit.training.state import Progress, TrainingState
-from resnetkit.training.trainer import TrainingTask
+from resnetkit.training.trainer import Batches, TrainingTask
 from resnetkit.types import Batch, UserError
 
 MOST_WORKERS = 8
@@ -43,12 +41,14 @@ def with_workers(config: DataConfig) -> DataConfig:
 
 
 def settle_choices(experiment: Experiment, data: TrainingData) -> Experiment:
-    """`experiment` with what follows from its data decided: input, storage, workers, loss."""
-    return replace(
-        experiment,
-        data=with_workers(data.config),
-        training=settle_loss(experiment.training, data.contract.task),
-    )
+    """`experiment` with what follows from its data decided: input, storage, workers, loss.
+
+    Raises UserError for a loss that the labels do not allow.
+    """
+    contract = data.contract
+    training = settle_loss(experiment.training, contract.task)
+    refuse_absent_classes(training, contract.task, data.train.labels, contract.class_names)
+    return replace(experiment, data=with_workers(data.config), training=training)
 
 
 def build_loader(
@@ -105,13 +105,22 @@ def build_validation(
     if data.validation is None:
         return None
     judge = copy.deepcopy(model)
-    predict_batch = build_predict(judge, data.contract)
     batches = build_loader(experiment, data.validation, data.contract, shuffle=False)
+    return judge_by(judge, build_predict(judge, data.contract), batches, data.contract)
+
+
+def judge_by(
+    judge: nn.Module,
+    predict: Callable[[Batch], Tensor],
+    batches: Batches,
+    contract: InputContract,
+) -> Callable[[dict[str, Tensor]], tuple[float, float]]:
+    """The function that puts weights into `judge`, has it `predict` and gives loss and score."""
 
     def validate(weights: dict[str, Tensor]) -> tuple[float, float]:
         judge.load_state_dict(weights)
-        logits, labels, _ = evaluate(predict_batch, batches.batches(0))
-        names, task = data.contract.class_names, data.contract.task
+        logits, labels, _ = evaluate(predict, batches.batches(0))
+        names, task = contract.class_names, contract.task
         metrics = task_metrics(logits, labels, names, task, resamples=0)
         return metrics.loss, metrics.score
 
@@ -127,12 +136,18 @@ def refuse_choice_without_validation(experiment: Experiment, data: TrainingData)
         )
 
 
-def build_state(experiment: Experiment, model: nn.Module, batches: Loader) -> TrainingState:
-    """The state training starts from."""
+def build_state(
+    experiment: Experiment,
+    model: nn.Module,
+    batches: Batches,
+    rate_of: RateOf | None = None,
+    undecayed: Collection[str] = (),
+) -> TrainingState:
+    """The state training starts from; the last two are for `build_optimizer`."""
     decay = experiment.training.ema_decay
     return TrainingState(
         model=model,
-        optimizer=build_optimizer(model, experiment.optimizer),
+        optimizer=build_optimizer(model, experiment.optimizer, rate_of, undecayed),
         average=None if decay is None else WeightAverage(model, decay),
         progress=Progress(total_steps=count_steps(experiment.training, batches.steps_per_epoch)),
     )
@@ -143,11 +158,11 @@ def build_task(
     data: TrainingData,
     model: nn.Module,
     batches: Loader,
-    checkpoints: Path,
+    save: Callable[[TrainingState], object],
     stop_requested: Callable[[], bool],
 ) -> TrainingTask:
     """All that `fit` needs and does not change."""
-    identity, contract = identify(experiment, data), data.contract
+    contract = data.contract
     return TrainingTask(
         config=experiment.training,
         schedule=experiment.schedule,
@@ -167,7 +182,7 @@ def build_task(
         score_name=SCORES[contract.task],
         enter_training=model.train,
         penalty=None,
-        save=lambda state: save_checkpoint(checkpoints, state, identity),
+        save=save,
         stop_requested=stop_requested,
     )
 

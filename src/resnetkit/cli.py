@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import tyro
@@ -35,9 +36,11 @@ Result = dict[str, Any]
 USAGE = """resnetkit: residual networks on your own images, from data to a model you can trust
 
   resnetkit train RECIPE --data SOURCE --out RUN [--resume] [--<part>.<setting> VALUE ...]
+  resnetkit finetune --data SOURCE --out RUN [--weights WEIGHTS] [--strategy NAME] [--resume] [...]
   resnetkit evaluate PACKAGE --data SOURCE [--split test] [--out DIR]
   resnetkit predict PACKAGE IMAGE_OR_FOLDER ... [--out FILE.csv|.jsonl|.parquet]
   resnetkit data check|split|pack|preview|doctor SOURCE ...
+  resnetkit import-weights FILE_OR_NAME --out PACKAGE [--model NAME] [--classes FILE|imagenet]
   resnetkit models [NAME]
   resnetkit recipes [NAME]
 
@@ -135,7 +138,9 @@ def run_evaluate(arguments: list[str], as_json: bool) -> Result:
     asked = parse(EvaluateArguments, "evaluate", arguments)
     result = evaluate(
         asked.package,
-        DescribedSource(location=asked.data, manifest=asked.manifest),
+        DescribedSource(
+            location=asked.data, manifest=asked.manifest, some_classes=asked.some_classes
+        ),
         split=asked.split,
         out=asked.out,
         device=asked.device,
@@ -183,13 +188,6 @@ def run_predict(arguments: list[str], as_json: bool) -> Result:
     return {"predictions": records, "failures": len(unreadable)}
 
 
-def run_data(arguments: list[str], as_json: bool) -> Result:
-    """One of the commands that look after the images, see cli_data.py."""
-    from resnetkit.cli_data import run_data_command
-
-    return run_data_command(arguments, as_json)
-
-
 def run_models(arguments: list[str], as_json: bool) -> Result:
     """The zoo: parameters, multiply-adds, input size and paper of each network."""
     from resnetkit.models.zoo import MODELS, summarise_model
@@ -223,11 +221,18 @@ def run_recipes(arguments: list[str], as_json: bool) -> Result:
     return {"recipes": summaries}
 
 
+def elsewhere(module: str, function: str) -> Callable[[list[str], bool], Result]:
+    """A command that lives in a module of its own, imported when it is asked for."""
+    return lambda arguments, as_json: getattr(import_module(module), function)(arguments, as_json)
+
+
 COMMANDS: dict[str, Callable[[list[str], bool], Result]] = {
     "train": run_train,
+    "finetune": elsewhere("resnetkit.cli_finetuning", "run_finetune"),
     "evaluate": run_evaluate,
     "predict": run_predict,
-    "data": run_data,
+    "data": elsewhere("resnetkit.cli_data", "run_data_command"),
+    "import-weights": elsewhere("resnetkit.cli_weights", "run_import_weights"),
     "models": run_models,
     "recipes": run_recipes,
 }
@@ -257,7 +262,7 @@ def print_class_table(metrics: AnyMetrics) -> None:
 def describe_continuation(arguments: Sequence[str]) -> str:
     """How a stopped command goes on."""
     words = [argument for argument in arguments if argument != "--json"]
-    if words[:1] == ["train"]:
+    if words[:1] in (["train"], ["finetune"]):
         return ". Continue with the same command and --resume"
     if words[:2] in (["data", "check"], ["data", "pack"]):
         return ". The same command goes on where it stopped"

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from resnetkit.config import flatten, from_yaml, refuse_non_finite, to_dict
+from resnetkit.config import (
+    apply_settings,
+    flatten,
+    from_dict,
+    from_yaml,
+    refuse_non_finite,
+    to_dict,
+)
 from resnetkit.data.augment import AugmentConfig
+from resnetkit.data.contract import InputContract
+from resnetkit.data.past import DealtSource, Past
+from resnetkit.data.seen import Seen
 from resnetkit.data.settings import DataConfig
 from resnetkit.data.sources import refuse_inside
+from resnetkit.finetuning.settings import FinetuneConfig
 from resnetkit.models.zoo import ModelConfig
 from resnetkit.optim.optimizers import OptimizerConfig
 from resnetkit.optim.schedules import ScheduleConfig
@@ -30,6 +42,9 @@ FREE_ON_RESUME = {
     "data.pack",
     "data.workers",
     "training.checkpoint_seconds",
+    # As well: known by the weights themselves, and by the images.
+    "finetuning.weights",
+    "finetuning.replay",
 }
 # Settings that training decides itself where they are left open (None or "auto").
 DECIDED = {
@@ -37,6 +52,7 @@ DECIDED = {
     "data.resize",
     "data.color_mode",
     "data.storage",
+    "data.shots_seed",
     "training.loss",
     "execution.precision",
     "execution.memory_order",
@@ -56,6 +72,8 @@ class Experiment:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    # None: trained from random weights, where these settings would have no effect.
+    finetuning: Annotated[FinetuneConfig | None, tyro.conf.AvoidSubcommands] = None
 
     def __post_init__(self) -> None:
         refuse_non_finite(self)
@@ -92,6 +110,40 @@ class RunRequest:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
 
 
+def recorded_experiment(provenance: Mapping[str, Any], where: str) -> Experiment:
+    """What a package says it was trained by; with weights from elsewhere, the defaults.
+
+    Those say how a source without splits is cut, and how many images are judged at a time.
+    """
+    if "experiment" in provenance:
+        return from_dict(Experiment, provenance["experiment"], where)
+    return Experiment(
+        recipe=provenance.get("recipe", "custom"),
+        model=ModelConfig(name=provenance.get("imported", {}).get("network", "custom")),
+        data=DataConfig(storage="files"),
+    )
+
+
+def recorded_past(
+    provenance: Mapping[str, Any], contract: InputContract, seen: Seen | None, where: str
+) -> Past:
+    """What a package with this provenance and contract keeps about its training images."""
+    own: tuple[DealtSource, ...] = ()
+    experiment = recorded_experiment(provenance, where)
+    if "experiment" in provenance:
+        data = provenance.get("data", {})
+        cut, manifest = data.get("cut"), data.get("manifest")
+        own = (DealtSource(config=experiment.data, cut=cut, manifest=manifest),)
+    earlier = [from_dict(DealtSource, one, where) for one in provenance.get("earlier_data", ())]
+    tuned = experiment.finetuning
+    return Past(
+        contract=contract,
+        sources=(*own, *earlier),
+        seen=seen,
+        learned_on=tuned is not None and tuned.classes != "fresh",
+    )
+
+
 def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     """The resolved experiment of the run in `out`; None when a new run may start there.
 
@@ -101,6 +153,31 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     saved = find_run(out, asked.data.source, resume)
     if saved is None:
         return None
+    refuse_other_settings(saved, asked, out)
+    return with_free_settings(saved, asked)
+
+
+def load_finetuning(out: Path, given: Mapping[str, Any], resume: bool) -> Experiment | None:
+    """As `load_run`, where only some settings were `given`, by dotted name: the rest is the run's.
+
+    Raises UserError as `load_run` does.
+    """
+    for name in ("finetuning.weights", "finetuning.replay"):
+        place = given.get(name)
+        if place is not None and Path(place).expanduser().is_dir():
+            refuse_inside(str(place), out)
+    saved = find_run(out, str(given["data.source"]), resume)
+    if saved is None:
+        return None
+    if saved.finetuning is None:
+        raise UserError(
+            f"--out {out}: this run trains from random weights; continue it with `resnetkit train`"
+        )
+    # What auto became is the run's own.
+    settled = {"finetuning.strategy": "auto"}
+    asked = apply_settings(
+        saved, {k: v for k, v in given.items() if settled.get(k) != v}, "resnetkit finetune"
+    )
     refuse_other_settings(saved, asked, out)
     return with_free_settings(saved, asked)
 
@@ -136,7 +213,11 @@ def with_free_settings(saved: Experiment, asked: Experiment) -> Experiment:
         workers=asked.data.workers,
     )
     seconds = asked.training.checkpoint_seconds
-    return replace(saved, data=data, training=replace(saved.training, checkpoint_seconds=seconds))
+    training, finetuning = replace(saved.training, checkpoint_seconds=seconds), saved.finetuning
+    if finetuning is not None and asked.finetuning is not None:
+        same = asked.finetuning
+        finetuning = replace(finetuning, weights=same.weights, replay=same.replay)
+    return replace(saved, data=data, training=training, finetuning=finetuning)
 
 
 def refuse_unwritable(out: Path) -> None:

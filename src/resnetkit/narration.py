@@ -60,28 +60,38 @@ def announce(
     console: Console, experiment: Experiment, data: TrainingData, model: nn.Module, steps: int
 ) -> None:
     """Say what the run will do before it does it; `steps` are those of one epoch."""
+    total = count_steps(experiment.training, steps)
+    say(
+        console,
+        [
+            f"Recipe   {experiment.recipe}: {experiment.model.name}, "
+            f"{count_parameters(model):,} parameters ({find_entry(experiment.model.name).paper})",
+            f"Training {total:,} steps of {experiment.data.batch_size} images "
+            f"({total / steps:.4g} epochs), {experiment.optimizer.name}, "
+            f"{experiment.schedule.name} from {experiment.optimizer.learning_rate:g}",
+            *describe_common(experiment, data, model),
+        ],
+    )
+
+
+def describe_common(experiment: Experiment, data: TrainingData, model: nn.Module) -> list[str]:
+    """What a training says of its data, loss and machine, whatever it starts from."""
     contract, execution = data.contract, experiment.execution
     held_out = "none" if data.validation is None else f"{len(data.validation):,}"
     unseen = "" if data.test_images is None else f", {data.test_images:,} kept unseen for testing"
-    total = count_steps(experiment.training, steps)
     compiled = ", compiled" if execution.compile == "yes" else ""
     lines = [
-        f"Recipe   {experiment.recipe}: {experiment.model.name}, "
-        f"{count_parameters(model):,} parameters ({find_entry(experiment.model.name).paper})",
         f"Data     {experiment.data.source}: {contract.num_classes} classes, {len(data.train):,} "
         f"images to train, {held_out} to validate{unseen}",
         f"Input    {contract.color_mode} {contract.crop[0]}x{contract.crop[1]}, "
         f"{DECODED[experiment.data.storage]}",
         *([f"Pack     {data.pack}"] if data.pack else []),
-        f"Training {total:,} steps of {experiment.data.batch_size} images "
-        f"({total / steps:.4g} epochs), {experiment.optimizer.name}, "
-        f"{experiment.schedule.name} from {experiment.optimizer.learning_rate:g}",
         f"Loss     {describe_loss(experiment, contract)}",
         *(f"Balance  {line}" for line in describe_balance(experiment, data)),
         f"Machine  {next(model.parameters()).device}, {torch.get_num_threads()} threads, "
         f"{execution.precision}, {execution.memory_order}{compiled}",
+        *(f"Note     {line}" for line in describe_findings(data)),
     ]
-    lines += [f"Note     {line}" for line in describe_findings(data)]
     if data.unchecked:
         lines.append(
             f"Checked  all but {data.unchecked:,} images, which are read when their turn comes; "
@@ -90,6 +100,11 @@ def announce(
     if data.skipped:
         lines.append(f"Skipped  {len(data.skipped)} unreadable image(s):")
         lines += [f"  {message}" for message in data.skipped]
+    return lines
+
+
+def say(console: Console, lines: Sequence[str]) -> None:
+    """Lines as they are, one below the other."""
     for line in lines:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
@@ -208,19 +223,22 @@ def describe_run(
     records: list[Record],
 ) -> ReportInput:
     """What the report of a run or an evaluation says."""
-    experiment = provenance["experiment"]
+    experiment, data = provenance.get("experiment", {}), provenance.get("data", {})
+    imported = provenance.get("imported", {})  # weights from elsewhere have no experiment
+    name = experiment["model"]["name"] if experiment else imported["network"]
+    origin = data["source"] if data else imported["origin"]
     samples = [sample for name in judged for sample in _samples(judged[name], contract)]
-    skipped = provenance["data"]["skipped"]
+    skipped = data.get("skipped", ())
     return ReportInput(
-        title=f"{experiment['model']['name']} on {provenance['data']['source']}",
+        title=f"{name} {'on' if data else 'from'} {origin}",
         recipe=provenance["recipe"],
-        model=experiment["model"]["name"],
+        model=name,
         parameters=count_parameters(model),
-        data=provenance["data"]["source"],
+        data=origin,
         class_names=contract.class_names,
-        images=provenance["data"]["images"],
+        images=data.get("images", {}),
         command=shlex.join(["resnetkit", *sys.argv[1:]]),
-        settings=experiment,
+        settings=experiment or {"imported": imported},
         environment=provenance["environment"],
         records=records,
         evaluations={name: judged[name].metrics for name in judged},

@@ -5,10 +5,8 @@ Good enough to point at labels that everything speaks against; the networks are 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -186,13 +184,9 @@ def train_without(
     training = fit_time_budget(experiment.training, seconds, batches.steps_per_epoch)
     experiment = replace(experiment, training=training)
     state = build_state(experiment, model, batches)
-    nowhere = Path(os.devnull)  # nothing is saved: these networks are thrown away
-    task = build_task(experiment, data, model, batches, nowhere, lambda: False)
-    fit(
-        state,
-        replace(task, save=lambda state: None),
-        [_watch(state.progress.total_steps, progress)],
-    )
+    # Nothing is saved: these networks are thrown away.
+    task = build_task(experiment, data, model, batches, lambda state: None, lambda: False)
+    fit(state, task, [_watch(state.progress.total_steps, progress)])
 
     def predict(split: Split) -> np.ndarray:
         judged = build_loader(experiment, split, contract, shuffle=False)

@@ -8,9 +8,11 @@ input contract, made while training and read from the package ever after.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from torch import nn
@@ -26,16 +28,25 @@ from resnetkit.build import (
     settle_choices,
     with_workers,
 )
-from resnetkit.config import from_dict, to_yaml
+from resnetkit.config import to_yaml
 from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
 from resnetkit.data.loader import Loader
-from resnetkit.data.opening import DescribedSource, evaluation_config
+from resnetkit.data.opening import DescribedSource
+from resnetkit.data.past import find_dealings
+from resnetkit.data.shots import with_shots_seed
 from resnetkit.data.sources import Split, refuse_inside
 from resnetkit.evaluation.evaluate import AnyMetrics, task_metrics
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.evaluation.report import write_report
-from resnetkit.experiment import CONFIG_FILE, Experiment, load_run, refuse_unwritable
+from resnetkit.experiment import (
+    CONFIG_FILE,
+    Experiment,
+    load_run,
+    recorded_experiment,
+    recorded_past,
+    refuse_unwritable,
+)
 from resnetkit.export.package import (
     ModelPackage,
     golden_outputs,
@@ -45,7 +56,7 @@ from resnetkit.export.package import (
 )
 from resnetkit.export.reference import golden_images, reference_statistics
 from resnetkit.jsonl import keep_records, load_records
-from resnetkit.models.zoo import build_model, find_entry, resolve_model
+from resnetkit.models.zoo import architecture_of, build_model, find_entry, resolve_model
 from resnetkit.narration import (
     Judged,
     announce,
@@ -54,7 +65,7 @@ from resnetkit.narration import (
 )
 from resnetkit.runtime import pick_device, reuse_freed_memory, write_file_atomically
 from resnetkit.serving.predictor import Failure, Prediction, load
-from resnetkit.training.checkpoint import load_checkpoint
+from resnetkit.training.checkpoint import load_checkpoint, save_checkpoint
 from resnetkit.training.execution import choose_execution, is_open
 from resnetkit.training.observers import ProgressBar, ReadingBar, write_metrics, write_tensorboard
 from resnetkit.training.plan import count_steps, fit_time_budget
@@ -99,7 +110,8 @@ def train(
     experiment = saved or experiment
     own_size = find_entry(experiment.model.name).image_size
     with ReadingBar(console) as bar:
-        data = load_training_data(experiment.data, own_size, bar)
+        asked = with_shots_seed(experiment.data, experiment.training.seed)
+        data = load_training_data(asked, own_size, bar)
     experiment = settle_choices(experiment, data)
     refuse_choice_without_validation(experiment, data)
     model = build_network(experiment, data)
@@ -122,29 +134,31 @@ def evaluate(
 ) -> Evaluation:
     """Judge a package on one split of a source, cut as the package's own training cut it.
 
-    Where training had a manifest, the split is the manifest's; `DescribedSource` gives another.
+    Where training had a manifest, the split is the manifest's; `DescribedSource` gives another, and
+    says whether classes may be missing, as they may for a package that learned on.
     Raises UserError when the source has no such split, has other classes than the package, images
     that cannot be read, or images that would count as unseen although the package has seen them.
     """
+    asked = DescribedSource(location=source) if isinstance(source, str) else source
     package = load_package(package_folder)
     if out is not None:
         refuse_unwritable(out)
-        refuse_inside(source if isinstance(source, str) else source.location, out)
-    experiment = from_dict(Experiment, package.provenance["experiment"], str(package_folder))
+        refuse_inside(asked.location, out)
+    experiment = recorded_experiment(package.provenance, str(package_folder))
     # The worker count is the training machine's; this one has its own.
-    data, cut = evaluation_config(experiment.data, package.provenance["data"], source, split)
-    experiment = replace(experiment, data=with_workers(replace(data, workers=None)))
+    experiment = replace(experiment, data=with_workers(replace(experiment.data, workers=None)))
+    seen = load_seen(package_folder)
+    past = recorded_past(package.provenance, package.contract, seen, str(package_folder))
     with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
-        images = load_evaluation_split(
-            experiment.data, split, package.contract, cut, bar, load_seen(package_folder)
-        )
+        dealings = find_dealings(past, asked, split)
+        images = load_evaluation_split(dealings, split, past, bar, some_classes=asked.some_classes)
     model = package.model.to(pick_device(device))
     batches = build_loader(experiment, images, package.contract, shuffle=False)
     judged = judge(model, images, package.contract, batches)
     if out is None:
         return Evaluation(split=split, metrics=judged.metrics, report=None)
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"split": split, "source": data.source, **judged.metrics.as_dict()}
+    figures = {"split": split, "source": asked.location, **judged.metrics.as_dict()}
     write_file_atomically(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
     report = describe_run(package.provenance, model, package.contract, {split: judged}, [])
     write_report(out / "report.html", report)
@@ -199,7 +213,8 @@ def run_training(
 ) -> TrainingState:
     """Train until done, from the newest checkpoint of the run folder where there is one."""
     state = build_state(experiment, model, batches)
-    if load_checkpoint(out / "checkpoints", state, identify(experiment, data)):
+    checkpoints, identity = out / "checkpoints", identify(experiment, data)
+    if load_checkpoint(checkpoints, state, identity):
         console.print(f"Resuming at step {state.progress.step} of {state.progress.total_steps}.")
     write_file_atomically(out / CONFIG_FILE, to_yaml(experiment))
     step, every = state.progress.step, experiment.training.log_every_steps
@@ -209,15 +224,23 @@ def run_training(
         ProgressBar(console, state.progress.total_steps, step) as bar,
         write_tensorboard(out / "tensorboard", every, step) as board,
     ):
-        task = build_task(experiment, data, model, batches, out / "checkpoints", stop)
+        save = partial(save_checkpoint, checkpoints, identity=identity)
+        task = build_task(experiment, data, model, batches, save, stop)
         fit(state, task, [write_metrics(out / "metrics.jsonl", every), board, bar])
     return state
 
 
 def keep_result(
-    experiment: Experiment, data: TrainingData, state: TrainingState, out: Path
+    experiment: Experiment,
+    data: TrainingData,
+    state: TrainingState,
+    out: Path,
+    origin: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
-    """Save the kept weights as a package, judged on the validation images, and the report."""
+    """Save the kept weights as a package, judged on the validation images, and the report.
+
+    `origin` is what the package says besides of where it comes from.
+    """
     model, contract = state.model, data.contract
     model.load_state_dict(state.best_weights)
     model.eval()
@@ -225,10 +248,10 @@ def keep_result(
     if data.validation is not None:
         batches = build_loader(experiment, data.validation, contract, shuffle=False)
         judged["validation"] = judge(model, data.validation, contract, batches)
-    provenance = describe_provenance(experiment, data, state)
+    provenance = {**describe_provenance(experiment, data, state), **(origin or {})}
     package = ModelPackage(
         model=model,
-        architecture=resolve_model(experiment.model, contract.num_classes, contract.channels),
+        architecture=architecture_of(model),
         contract=contract,
         provenance=provenance,
         metrics={name: judged[name].metrics.headline() for name in judged},

@@ -30,6 +30,7 @@ from resnetkit.data.preview import (
     render_sheet,
     to_pixels,
 )
+from resnetkit.data.shots import with_shots_seed
 from resnetkit.data.sources import refuse_inside
 from resnetkit.data.splitting import SplitPlan, SplitReport, split_source
 from resnetkit.doctor.diagnosis import diagnose
@@ -141,9 +142,8 @@ def preview(
 def read_training_data(experiment: Experiment, console: Console | None) -> TrainingData:
     """The images `experiment` would train on, as `pipeline.train` reads them."""
     with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
-        return load_training_data(
-            experiment.data, find_entry(experiment.model.name).image_size, bar
-        )
+        config = with_shots_seed(experiment.data, experiment.training.seed)
+        return load_training_data(config, find_entry(experiment.model.name).image_size, bar)
 
 
 def refuse_drawing(experiment: Experiment, out: Path, images: int) -> None:

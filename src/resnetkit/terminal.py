@@ -14,15 +14,23 @@ STDERR = Console(stderr=True)
 
 
 def parse(
-    kind: type[Arguments], command: str, arguments: list[str], default: Arguments | None = None
+    kind: type[Arguments],
+    command: str,
+    arguments: list[str],
+    default: Arguments | None = None,
+    *,
+    flag_pairs: bool = False,
 ) -> Arguments:
-    """The arguments of one command; tyro prints help and mistakes itself and exits with 2."""
+    """The arguments of one command; tyro prints help and mistakes itself and exits with 2.
+
+    With `flag_pairs` a flag can be turned off as well as on: where its default is still open.
+    """
     return tyro.cli(
         kind,
         prog=f"resnetkit {command}",
         args=arguments,
         default=tyro.MISSING_NONPROP if default is None else default,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=() if flag_pairs else (tyro.conf.FlagCreatePairsOff,),
     )
 
 

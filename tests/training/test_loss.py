@@ -16,6 +16,7 @@ from resnetkit.training.loss import (
     build_loss,
     class_weights,
     logit_shifts,
+    refuse_absent_classes,
     settle_loss,
 )
 from resnetkit.types import UserError
@@ -217,3 +218,35 @@ def test_losses_that_do_not_fit_the_task_are_refused():
         settle_loss(TrainingConfig(loss="cross-entropy"), "multi-label")
     with pytest.raises(UserError, match=r"logit_adjustment shifts .* of a multi-label task never"):
         settle_loss(TrainingConfig(logit_adjustment=1.0), "multi-label")
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [
+        {"class_weights": "inverse"},
+        {"class_weights": "effective-number", "effective_number_beta": 0.99},
+        {"logit_adjustment": 1.0},
+        {"class_weights": "inverse", "loss": "focal"},
+    ],
+)
+def test_corrections_by_the_size_of_a_class_without_images_are_refused(settings_):
+    config = settle_loss(TrainingConfig(**settings_), "single-label")
+    names, labels = ("cat", "dog", "eel"), np.array([0, 2, 2])
+    name = next(iter(settings_))
+    with pytest.raises(UserError, match=rf"^training\.{name} .* but 1 of 3 have none: 'dog'\. Add"):
+        refuse_absent_classes(config, "single-label", labels, names)
+    refuse_absent_classes(config, "single-label", np.arange(3), names)
+    shares = np.array([[0.5, 0.0, 0.5]], np.float32)
+    with pytest.raises(UserError, match="'dog'"):
+        refuse_absent_classes(config, "single-label", shares, names)
+
+
+def test_absent_classes_do_no_harm_where_nothing_is_divided_by_their_size():
+    labels, names = np.array([0, 0]), ("cat", "dog")
+    plain = settle_loss(TrainingConfig(), "single-label")
+    refuse_absent_classes(plain, "single-label", labels, names)
+    several = np.array([[1, 0], [0, 0]], np.float32)
+    weighted = settle_loss(TrainingConfig(class_weights="inverse"), "multi-label")
+    refuse_absent_classes(weighted, "multi-label", several, names)
+    weights = class_weights(weighted, "multi-label", several.sum(0), 2)
+    assert np.isfinite(weights).all()

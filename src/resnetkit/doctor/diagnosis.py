@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -92,8 +91,7 @@ def time_loading(
 def set_up(experiment: Experiment, data: TrainingData, model: nn.Module, batches: Loader) -> Bench:
     """A training that is ready to run, as `pipeline.train` makes it, and one batch for it."""
     state = build_state(experiment, model, batches)
-    nowhere = Path(os.devnull)  # only `fit` would save
-    task = build_task(experiment, data, model, batches, nowhere, lambda: False)
+    task = build_task(experiment, data, model, batches, lambda state: None, lambda: False)
     match_memory_order(state.optimizer)
     steps = count_steps(experiment.training, batches.steps_per_epoch)
     state.progress.total_steps = ENDLESS_STEPS

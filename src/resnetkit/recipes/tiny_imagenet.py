@@ -22,7 +22,7 @@ def tiny_imagenet_resnet18_slim() -> Experiment:
             alternate_flips=True,
             resized_crop_scale=(0.3, 1.0),
             early_size=40,
-            early_share=0.6,
+            early_share=0.625,
         ),
         optimizer=OptimizerConfig(
             name="muon",
@@ -32,6 +32,6 @@ def tiny_imagenet_resnet18_slim() -> Experiment:
             decay_norm_and_bias=False,
         ),
         schedule=ScheduleConfig(name="onecycle", warmup=0.1),
-        training=TrainingConfig(epochs=30, label_smoothing=0.1, keep="last"),
+        training=TrainingConfig(epochs=24, label_smoothing=0.1, keep="last"),
         execution=ExecutionConfig(precision="float32", memory_order="channels_last", compile="yes"),
     )

@@ -58,6 +58,22 @@ def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
     return False
 
 
+def refuse_other_run(folder: Path, identity: dict[str, Any]) -> None:
+    """UserError when the newest sound checkpoint of `folder` belongs to other settings or data."""
+    for generation in _generations(folder):
+        try:
+            verify_folder(generation)
+        except DamagedFolder:
+            continue  # loading says so, and sets it aside
+        _load_progress(generation, identity)
+        return
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint in `folder`; 0 without any."""
+    return max((int(path.name.removeprefix("step-")) for path in _generations(folder)), default=0)
+
+
 def _write(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
     save_file(_plain(state.model.state_dict()), folder / "model.safetensors")
     save_file(_optimizer_tensors(state.optimizer), folder / "optimizer.safetensors")
@@ -78,15 +94,7 @@ def _write(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None
 
 
 def _read(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
-    saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    identity = json.loads(json.dumps(identity))  # as the saved one is: tuples become lists
-    for key in sorted(identity.keys() | saved["identity"].keys()):
-        came, needed = identity.get(key), saved["identity"].get(key)
-        if came != needed:
-            raise UserError(
-                f"{folder}: this checkpoint was made with other {key}: it has {needed!r}, now it "
-                f"would be {came!r}. Resume with the same settings and data, or give another --out"
-            )
+    saved = _load_progress(folder, identity)
     _warn_of_other_bits(folder, saved["machine"], _machine(state))
     device = next(state.model.parameters()).device
     state.model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -99,6 +107,20 @@ def _read(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
             value.copy_(averaged[key])
         state.average.updates = saved["average_updates"]
     state.progress = Progress(**saved["progress"])
+
+
+def _load_progress(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds besides tensors; UserError unless it is of the run `identity`."""
+    saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    identity = json.loads(json.dumps(identity))  # as the saved one is: tuples become lists
+    for key in sorted(identity.keys() | saved["identity"].keys()):
+        came, needed = identity.get(key), saved["identity"].get(key)
+        if came != needed:
+            raise UserError(
+                f"{folder}: this checkpoint was made with other {key}: it has {needed!r}, now it "
+                f"would be {came!r}. Resume with the same settings and data, or give another --out"
+            )
+    return saved
 
 
 def _machine(state: TrainingState) -> dict[str, Any]:

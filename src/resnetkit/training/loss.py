@@ -8,7 +8,7 @@ a sigmoid each (several classes an image) it is the sum over K separate question
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,6 +83,7 @@ LOSSES: dict[Task, dict[str, Loss]] = {
     },
     "multi-label": {"binary-cross-entropy": binary_cross_entropy, "focal": sigmoid_focal},
 }
+SHOWN = 5  # names in a message
 COMPARING = (cross_entropy, softmax_focal)  # the classes of an image with each other
 
 
@@ -102,6 +103,28 @@ def settle_loss(config: TrainingConfig, task: Task) -> TrainingConfig:
             "classes with training.class_weights inverse"
         )
     return replace(config, loss=name)  # type: ignore[arg-type]
+
+
+def refuse_absent_classes(
+    config: TrainingConfig, task: Task, labels: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """UserError when classes compete, are corrected by their size, and one has no image at all.
+
+    Its weight would be one by zero, its shift the logarithm of zero. `config` has its loss decided.
+    """
+    setting = "class_weights" if config.class_weights != "none" else "logit_adjustment"
+    corrected = config.class_weights != "none" or config.logit_adjustment
+    if not corrected or LOSSES[task][config.loss] not in COMPARING:
+        return
+    counts = class_counts(labels, len(class_names))
+    absent = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if absent:
+        shown = ", ".join(map(repr, absent[:SHOWN])) + (", …" if absent[SHOWN:] else "")
+        raise UserError(
+            f"training.{setting} {getattr(config, setting)} makes up for how few training images a "
+            f"class has, but {len(absent)} of {len(class_names)} have none: {shown}. Add images of "
+            "them (fine-tuning: old ones with finetuning.replay), or leave it out"
+        )
 
 
 def build_loss(
