@@ -7,9 +7,9 @@ from the same images and starts from the same weights, ours as a plain `nn.Modul
 documentation has it, they validate after every epoch on a fifth of what they are given; here those
 are further images, a quarter as many, so that they learn from as many as ours does. Every tool is
 seen with the input side that its documentation gives (224; ours: what the rule chooses) and with
-the other's. `peer_tools.py` says how each is run. Minutes are from reading the images to the
-trained network, loading and validation included as each tool does them, and in ours the package;
-imports and the test are not in it. One function counts what is right.
+the other's (with one seed, by default). `peer_tools.py` says how each is run. Minutes are from
+reading the images to the trained network, loading and validation included as each tool does them,
+and in ours the package; imports and the test are not in it. One function counts what is right.
 
 fastai needs an environment of its own that sees this one's torch, without spaCy, which is for text:
 
@@ -48,7 +48,6 @@ from study import (
     SUMMARY_HEADS,
     Job,
     Record,
-    Summary,
     describe_origin,
     digest_weights,
     markdown,
@@ -109,7 +108,7 @@ def make_jobs(asked: argparse.Namespace) -> list[Job]:
     for shots, seed in itertools.product(asked.shots, asked.seeds):
         shared = {"shots": shots, "seed": seed, "weights": weights, "test": test, PLACES: places}
         ours = []
-        for strategy, side in itertools.product(OURS, (None, DOCUMENTED_SIDE)):
+        for strategy, side in itertools.product(OURS, (None, asked.peer_side)):
             settings = our_settings(strategy, shots, seed, side)
             sources = {"data.source": asked.data, "finetuning.weights": asked.weights}
             chosen = set_apart(decide(package, {**settings, **sources}, no_progress)[0])
@@ -117,11 +116,13 @@ def make_jobs(asked: argparse.Namespace) -> list[Job]:
             ours.append({"tool": strategy, **asked_side, "settings": settings, "chosen": chosen})
         peers = []
         for (tool, epochs), side in itertools.product(
-            list_peers(asked), (DOCUMENTED_SIDE, ours[0]["side"])
+            list_peers(asked), (asked.peer_side, ours[0]["side"])
         ):
-            own = side == DOCUMENTED_SIDE
+            own = side == asked.peer_side
             peers.append({"tool": tool, "epochs": epochs, "side": side, "own": own})
-        jobs += [{**shared, **job} for job in ours + peers]
+        jobs += [
+            {**shared, **job} for job in ours + peers if job["own"] or seed in asked.seeds_other
+        ]
     return list({json.dumps(job): job for job in jobs}.values())
 
 
@@ -213,6 +214,7 @@ def name_job(job: Job) -> str:
 
 
 Row = tuple[int, str, bool, int, int]  # shots, tool, own side, epochs, side
+Rows = Mapping[Row, Sequence[Record]]
 
 
 def row_of(record: Record) -> Row:
@@ -227,17 +229,16 @@ def print_results(records: Sequence[Record]) -> None:
         row: [record for record in records if row_of(record) == row]
         for row in dict.fromkeys(map(row_of, records))
     }
-    summaries = {row: summarise(found) for row, found in rows.items()}
     heads = ["images a class", "tool", *SUMMARY_HEADS]
     heads += [f"{ours}: points, share of its time" for ours in OURS.values()]
     lines = []
     for row, found in rows.items():
-        cells = [str(row[0]), name_row(found[0]["job"]), *summaries[row].cells()]
-        cells += ["" if row[1] in OURS else compare(row, ours, summaries) for ours in OURS]
+        cells = [str(row[0]), name_row(found[0]["job"]), *summarise(found).cells()]
+        cells += ["" if row[1] in OURS else compare(row, ours, rows) for ours in OURS]
         lines.append(cells)
     print(markdown(heads, lines))
     print()
-    for line in verdicts(summaries, rows):
+    for line in verdicts(rows):
         print(f"- {line}")
     print(describe_origin(records))
     for record in records:
@@ -246,19 +247,27 @@ def print_results(records: Sequence[Record]) -> None:
             break
 
 
-def compare(row: Row, ours: str, summaries: Mapping[Row, Summary]) -> str:
+def compare(row: Row, ours: str, rows: Rows) -> str:
     """Ours as it comes, and at the peer's side where that is another, against a peer's row."""
-    peer, shots, side = summaries[row], row[0], row[4]
     words = []
-    for (count, tool, own, _, size), summary in summaries.items():
-        if count == shots and tool == ours and (own or size == side):
-            points = 100 * (summary.mean - peer.mean)
-            share = summary.minutes / peer.minutes
-            words.append(f"{points:+.1f}, {share:.3f} at {size} px")
+    for other in rows:
+        if other[:2] == (row[0], ours) and (other[2] or other[4] == row[4]):
+            points, share = gain(rows[other], rows[row])
+            words.append(f"{points:+.1f}, {share:.3f} at {other[4]} px")
     return "; ".join(dict.fromkeys(words))
 
 
-def verdicts(summaries: Mapping[Row, Summary], rows: Mapping[Row, Sequence[Record]]) -> list[str]:
+def gain(mine: Sequence[Record], peers: Sequence[Record]) -> tuple[float, float]:
+    """Points of accuracy and share of the time, by the seeds that both have."""
+    seeds = {record["job"]["seed"] for record in mine} & {record["job"]["seed"] for record in peers}
+    one, other = (
+        summarise([record for record in records if record["job"]["seed"] in seeds])
+        for records in (mine, peers)
+    )
+    return 100 * (one.mean - other.mean), one.minutes / other.minutes
+
+
+def verdicts(rows: Rows) -> list[str]:
     """The goals: at least the peer's accuracy in a third of its time, for the probe a tenth."""
     lines = []
     for row, (ours, share) in itertools.product(rows, SHARES.items()):
@@ -266,8 +275,7 @@ def verdicts(summaries: Mapping[Row, Summary], rows: Mapping[Row, Sequence[Recor
         mine = [found for found in rows if found[:3] == (shots, ours, True)]
         if tool in OURS or not own or not mine:
             continue
-        taken = summaries[mine[0]].minutes / summaries[row].minutes
-        points = 100 * (summaries[mine[0]].mean - summaries[row].mean)
+        points, taken = gain(rows[mine[0]], rows[row])
         lines.append(
             f"{shots} a class, {OURS[ours]} against {name_row(rows[row][0]['job'])}: "
             f"{points:+.2f} points ({'met' if points >= 0 else 'MISSED'}), {taken:.3f} of its time "
@@ -286,10 +294,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/finetune_peers"))
     parser.add_argument("--shots", type=int, nargs="+", default=[5, 10, 30, 100])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--seeds-other",
+        type=int,
+        nargs="*",
+        help="those of --seeds that are seen with the other's side too; the first by default",
+    )
+    parser.add_argument("--peer-side", type=int, default=DOCUMENTED_SIDE)
     parser.add_argument("--fastai-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--fastai-epochs", type=int, nargs="*", default=[4, 20])
     parser.add_argument("--tutorial-epochs", type=int, default=TUTORIAL_EPOCHS, help="0: leave out")
     asked = parser.parse_args()
+    if asked.seeds_other is None:
+        asked.seeds_other = asked.seeds[:1]
     print_results(run_jobs(make_jobs(asked), run, asked.out, name_job))
 
 

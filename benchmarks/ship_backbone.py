@@ -47,10 +47,7 @@ from resnetkit.runtime import environment
 from resnetkit.types import CheckFailed
 
 LIMIT_BYTES = 8_000_000
-DATA = (
-    "Tiny-ImageNet (Stanford CS231n): 64 x 64 photographs of 200 classes of ImageNet, half of the "
-    "published ones"
-)
+DATA = "Tiny-ImageNet (Stanford CS231n), half of it: photographs from ImageNet at 64 x 64 pixels"
 LICENCE = (
     "The weights are part of resnetkit and under its licence, Apache 2.0. They were learnt from "
     "Tiny-ImageNet, whose photographs are ImageNet's: ImageNet does not own their copyright, and "

@@ -84,10 +84,10 @@ def finetuned(
 ) -> Callable[..., FinetuningResult]:
     """finetuned(name, {setting: value}): a run on a few digits in tmp_path / name, in a second.
 
-    It has a cache of its own, and a head is solved for with two regularisations only.
+    It has a cache of its own, and a head is solved for with one regularisation only.
     """
     monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("resnetkit.finetuning.probe.GRID", (0.1, 1.0))
+    monkeypatch.setattr("resnetkit.finetuning.probe.GRID", (1.0,))
 
     def run(
         name: str, settings: Mapping[str, Any] | None = None, **options: Any
@@ -95,7 +95,8 @@ def finetuned(
         chosen = {**FEW_DIGITS, **(settings or {})}
         options = {"weights": str(digits_package), **options}
         given = {name: value for name, value in chosen.items() if value is not ...}
-        return finetune("digits", tmp_path / name, settings=given, **options)
+        source = options.pop("source", "digits")
+        return finetune(source, tmp_path / name, settings=given, **options)
 
     return run
 

@@ -23,7 +23,6 @@ pytestmark = [
 QUICK = {
     "finetuning.strategy": "linear-probe",
     "finetuning.cache": "no",
-    "finetuning.views": 1,
     "data.image_size": 12,
 }
 TOLD = r"it has no images of {} of the package's {} classes: .*; the figures say nothing of them"
@@ -88,10 +87,11 @@ def test_the_cut_of_the_first_training_is_kept_over_the_generations(
     second = load_package(learned).provenance
     assert [one["cut"] for one in second["earlier_data"]] == [first]
     assert second["experiment"]["data"]["sampling"] == "balanced"
-    colors = {"gold": (220, 190, 40), "violet": (150, 60, 200)}
-    third = learn_on(learned, draw(tmp_path / "gold", colors, 9), tmp_path / "run")
+    gold = draw(tmp_path / "gold", {"gold": (220, 190, 40)}, 9)  # a single new class will do
+    third = learn_on(learned, gold, tmp_path / "run")
     earlier = load_package(third).provenance["earlier_data"]
     assert [one["cut"] for one in earlier] == [second["data"]["cut"], first]
+    assert judge(third, gold, 5, 6).images == 2  # of 15, a tenth
     assert judge(third, pictures, 3, 6).images == 3
     assert judge(third, shutil.copytree(pictures, tmp_path / "moved"), 3, 6).images == 3
 

@@ -1,6 +1,8 @@
-"""The house rules that a linter does not know: sizes of files and functions."""
+"""The house rules that a linter does not know: sizes, names, and that the page on them is true."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,21 @@ def test_every_folder_says_what_lives_in_it() -> None:
     for path in FILES:
         if path.name == "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_the_page_on_the_house_has_the_layers_that_are_checked() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    checked = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## Who may import whom")[2].split("```")[1]
+    drawn = [re.split(r"  +", line)[0].split(" | ") for line in block.strip().splitlines()]
+    there = {path.stem for path in FILES} | {path.parent.name for path in FILES}
+    existing = [" | ".join(name for name in layer if name in there) for layer in drawn]
+    assert existing == checked
+
+
+def test_the_page_on_the_house_names_every_module_of_the_upper_layers() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = page.partition("## Folders are the pipeline")[2].split("```")[1]
+    upper = [path.name for path in FILES if path.parent.name == "resnetkit" and path.name[0] != "_"]
+    assert not [name for name in upper if name not in files]

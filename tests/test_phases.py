@@ -1,6 +1,9 @@
 """Phases of a fine-tuning: interrupted anywhere and resumed, they end with the same bits."""
 
+import importlib
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +125,7 @@ def test_work_before_the_first_step_can_be_stopped(work, message, finetuned, mon
             signal.raise_signal(signal.SIGINT)
 
     settings = {"finetuning.strategy": "lp-ft", "finetuning.views": 4}
+    monkeypatch.setattr("resnetkit.finetuning.probe.GRID", (0.1, 1.0))
     with monkeypatch.context() as patch:
         patch.setattr("resnetkit.phase_features.ReadingBar.__call__", press)
         with pytest.raises(Interrupted, match=message):
@@ -169,7 +173,7 @@ def begun(finetuned, tmp_path, monkeypatch):
 def test_resuming_with_other_weights_of_the_kind_is_refused_and_changes_nothing(
     begun, finetuned, tmp_path
 ):
-    other = finetuned("other", {**begun, "data.shots": 4, "training.seed": 1})
+    other = finetuned("other", {**begun, "training.keep": "last"})
     before = snapshot(tmp_path / "run")
     with pytest.raises(UserError, match="made with other starting weights"):
         finetuned("run", begun, resume=True, weights=str(other.package))
@@ -193,3 +197,25 @@ def test_a_run_killed_before_its_plan_was_written_is_resumed(begun, finetuned, t
     assert weights_of(result) == weights_of(finetuned("whole", begun))
     plans = [(tmp_path / name / PLAN_FILE).read_text() for name in ("run", "whole")]
     assert plans[0] == plans[1]
+
+
+# --- killed ---
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
+def test_a_process_killed_in_each_phase_resumes_to_the_same_bits(
+    digits_package, tmp_path, monkeypatch
+):
+    """With the benchmark, which does so for every strategy with phases."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    harness = importlib.import_module("kill_finetune")
+    variant = harness.Variant(
+        strategy="lp-ft", probe="lbfgs", epochs=2.0, weights=digits_package, folder=tmp_path
+    )
+    wanted = harness.finish(variant, tmp_path / "undisturbed")
+    phases_met = harness.phases_of(tmp_path / "undisturbed")
+    assert [phase.name for phase in phases_met] == ["1-probe", "2-full"]
+    met, found = harness.kill_each_phase(variant, 0, phases_met, seed=0)
+    assert [row.phase for row in met] == ["1-probe", "2-full"]
+    assert found == wanted

@@ -345,7 +345,8 @@ def test_unreadable_images_stop_training_or_are_skipped_and_listed(
     storage, pictures, tiny, tmp_path
 ):
     shutil.copytree(pictures, tmp_path / "data")
-    changes = {"training.epochs": 1, "data.storage": storage, "data.workers": 0}
+    changes = {"training.epochs": 1, "data.storage": storage}
+    changes |= {} if storage == "memory" else {"data.workers": 0}
     experiment = tiny(tmp_path / "data", changes)
     source = load_source(str(tmp_path / "data"), ("train",))
     splits = cut(source, experiment.data)

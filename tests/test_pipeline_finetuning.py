@@ -3,12 +3,15 @@
 Resuming is in test_phases.py.
 """
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from resnetkit.config import from_yaml
+from resnetkit.data.source_types import Source, Split
+from resnetkit.data.sources import SOURCES
 from resnetkit.experiment import CONFIG_FILE, Experiment
 from resnetkit.export.package import load_package
 from resnetkit.finetuning.plan import Plan
@@ -16,6 +19,7 @@ from resnetkit.jsonl import load_records
 from resnetkit.pipeline import evaluate
 from resnetkit.pipeline_finetuning import PLAN_FILE
 from resnetkit.runtime import verify_folder
+from resnetkit.types import UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -145,6 +149,44 @@ def test_a_run_folder_says_what_was_done(strategy, finetuned, tmp_path):
     assert result.report.exists()
 
 
+def tagged(wanted):
+    """Grey pictures, each half dark or not: a source with up to two classes an image."""
+    generator = np.random.default_rng(0)
+
+    def split(name, count):
+        labels = (generator.random((count, 2)) < 0.5).astype(np.float32)
+        images = generator.normal(150, 20, (count, 1, 8, 8))
+        images[..., :4] -= 100 * labels[:, 0, None, None, None]
+        images[..., 4:] -= 100 * labels[:, 1, None, None, None]
+        names = [f"{name}/{number}" for number in range(count)]
+        return Split(labels=labels, names=names, images=images.clip(0, 255).astype(np.uint8))
+
+    splits = {name: split(name, 60) for name in ("train", "val", "test")}
+    return Source(
+        location="tagged",
+        class_names=("left", "right"),
+        splits={name: splits[name] for name in splits if name in wanted},
+        present=tuple(splits),
+        task="multi-label",
+    )
+
+
+@pytest.mark.parametrize("settings", [{"finetuning.views": 1}, {"finetuning.strategy": "full"}])
+def test_several_classes_an_image_are_learnt_from_weights_of_one(
+    settings, finetuned, digits_package, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SOURCES, "tagged", tagged)
+    plain = {"data.shots": ..., "data.validation_fraction": ...}
+    options = {"weights": str(digits_package), "source": "tagged"}
+    result = finetuned("run", {**plain, "training.epochs": 8, **settings}, **options)
+    assert result.validation.score_name == "mean_average_precision"
+    judged = evaluate(result.package, "tagged").metrics
+    assert judged.score > 0.8
+    same = {**plain, **settings, "finetuning.classes": "same"}
+    with pytest.raises(UserError, match="multi-label"):
+        finetuned("same", same, **options)
+
+
 # --- features that are stored ---
 
 PROBED = {"finetuning.strategy": "linear-probe", "training.keep": "last", **BY_STEPS}
@@ -197,6 +239,31 @@ def test_how_often_images_are_shown_is_decided_once(finetuned, tmp_path, monkeyp
     monkeypatch.setattr("resnetkit.finetuning.feature_cache.RESERVED_BYTES", 1 << 60)
     found = weights_of(finetuned("run", settings, resume=True))
     assert all(torch.equal(value, found[key]) for key, value in wanted.items())
+
+
+def test_features_for_which_there_is_no_room_are_refused_before_anything_is_written(
+    finetuned, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("resnetkit.finetuning.feature_cache.RESERVED_BYTES", 1 << 60)
+    with pytest.raises(UserError, match=r"cache yes: phase linear-probe cannot .* 0 MB are free"):
+        finetuned("run", {**PROBED, "finetuning.cache": "yes"})
+    assert not (tmp_path / "run").exists()
+
+    monkeypatch.setattr("resnetkit.finetuning.feature_cache.MEMORY_BYTES", 0)
+    solved = {**NO_STEPS, "finetuning.strategy": "linear-probe"}
+    with pytest.raises(UserError, match=r"lbfgs needs the features of all .* free some disk, or"):
+        finetuned("solved", solved)
+    with pytest.raises(UserError, match=r"do not fit into memory: leave finetuning.cache at auto"):
+        finetuned("kept", {**solved, "finetuning.cache": "no"})
+
+
+def test_nothing_is_written_into_weights_or_images(finetuned, digits_package, tmp_path):
+    before = {path: path.read_bytes() for path in digits_package.rglob("*") if path.is_file()}
+    finetuned("run", {**NO_STEPS, "finetuning.strategy": "linear-probe", "finetuning.views": 1})
+    after = {path: path.read_bytes() for path in digits_package.rglob("*") if path.is_file()}
+    assert before == after
+    with pytest.raises(UserError, match="only read"):
+        finetuned(str(digits_package / "run"), NO_STEPS)
 
 
 def interrupt(*arguments):

@@ -51,6 +51,7 @@ def test_every_recipe_is_a_whole_experiment(name):
 def test_the_recipes_that_were_promised():
     paper = {f"cifar10-resnet{depth}" for depth in PAPER}
     others = {"digits", "folder", "cifar10-resnet20-fast", "cifar10-resnet18", "imagenet-resnet50"}
+    others |= {"tiny-imagenet-resnet18-slim"}
     assert set(RECIPES) == paper | others
 
 

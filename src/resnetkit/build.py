@@ -16,7 +16,7 @@ from resnetkit.data.dataset import TrainingData
 from resnetkit.data.draws import Draws
 from resnetkit.data.loader import Loader, LoaderConfig
 from resnetkit.data.settings import DataConfig
-from resnetkit.data.sources import Split
+from resnetkit.data.sources import Split, refuse_single_class
 from resnetkit.evaluation.evaluate import SCORES, evaluate, task_metrics
 from resnetkit.experiment import FREE_ON_RESUME, Experiment
 from resnetkit.optim.ema import WeightAverage
@@ -43,9 +43,11 @@ def with_workers(config: DataConfig) -> DataConfig:
 def settle_choices(experiment: Experiment, data: TrainingData) -> Experiment:
     """`experiment` with what follows from its data decided: input, storage, workers, loss.
 
-    Raises UserError for a loss that the labels do not allow.
+    Raises UserError for a single class, and for a loss that the labels do not allow.
     """
     contract = data.contract
+    if contract.task == "single-label":
+        refuse_single_class(contract.class_names, experiment.data.source)
     training = settle_loss(experiment.training, contract.task)
     refuse_absent_classes(training, contract.task, data.train.labels, contract.class_names)
     return replace(experiment, data=with_workers(data.config), training=training)

@@ -279,7 +279,7 @@ def describe_system_error(error: OSError | SafetensorError) -> str:
     if number == errno.ENOSPC or f"os error {errno.ENOSPC}" in text:
         return (
             f"{text}. The disk is full; what was complete before is still there. "
-            "Free some space, then repeat the command (train: with --resume)"
+            "Free some space, then repeat the command (train, finetune: with --resume)"
         )
     return f"{text}. Check the path, its permissions and the disk"
 

@@ -21,6 +21,7 @@ from resnetkit.types import UserError
 
 Result = dict[str, Any]
 
+WIDTH = 160  # characters of the table of changes where it goes into a file
 # Short names of the settings that most people need.
 SHORT = {
     "data": "data.source",
@@ -143,4 +144,7 @@ def print_changes(changes: ClassChanges) -> None:
     table = Table(*heads, box=None)
     for row in rows:
         table.add_row(*map(escape, row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file has room
+        console.width = WIDTH
+    console.print(table)

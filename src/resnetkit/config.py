@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -22,7 +23,7 @@ Config = TypeVar("Config")
 def to_dict(config: object) -> dict[str, Any]:
     """A configuration dataclass as nested plain data, ready for JSON or YAML."""
     assert is_dataclass(config)
-    return TypeAdapter(type(config)).dump_python(config, mode="json")
+    return _adapter(type(config)).dump_python(config, mode="json")
 
 
 def from_dict(kind: type[Config], data: dict[str, Any], where: str) -> Config:
@@ -31,7 +32,7 @@ def from_dict(kind: type[Config], data: dict[str, Any], where: str) -> Config:
     Raises UserError for an unknown key (with the nearest known one) or a value of the wrong type.
     """
     try:
-        config = TypeAdapter(kind).validate_python(data)
+        config = _adapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
@@ -45,6 +46,11 @@ def from_dict(kind: type[Config], data: dict[str, Any], where: str) -> Config:
         if key not in known and not any(name.startswith(key + ".") for name in known):
             raise UserError(f"{where}: unknown setting {key!r}{suggest(key, known)}")
     return config
+
+
+@cache  # building one takes 30 ms
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def apply_settings(config: Config, settings: Mapping[str, object], where: str) -> Config:

@@ -21,7 +21,7 @@ from resnetkit.evaluation.class_changes import ClassChanges
 from resnetkit.evaluation.evaluate import evaluate
 from resnetkit.experiment import Experiment, recorded_past
 from resnetkit.export.package import ModelPackage
-from resnetkit.finetuning.continual import Judged, measure_changes
+from resnetkit.finetuning.continual import NetworkWithContract, measure_changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,5 +95,7 @@ def compare_old_classes(
         logits, labels, _ = evaluate(build_predict(network, contract), batches.batches(0))
         return logits, labels
 
-    sides = [Judged(network=one.model, contract=one.contract) for one in (before, after)]
+    sides = [
+        NetworkWithContract(network=one.model, contract=one.contract) for one in (before, after)
+    ]
     return measure_changes(sides[0], sides[1], continuation.judged, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -93,7 +94,7 @@ def settle_probe(package: ModelPackage, given: Mapping[str, Any]) -> dict[str, A
             f"finetuning.dropout has no effect with finetuning.classes {classes}, which keeps the "
             "head of the package as it is: leave it out, or choose classes fresh"
         )
-    kind = package.architecture.head.kind if hasattr(package.architecture, "head") else "linear"
+    kind = package.architecture.head.kind
     if kind == "linear":
         return {}
     if given.get("finetuning.probe") == "lbfgs":
@@ -137,10 +138,10 @@ def build_network(
     data: TrainingData,
     continuation: Continuation | None,
 ) -> Network:
-    """The network of `package` with a head for the classes of `data`, on the device."""
+    """A copy of the network of `package` with a head for the classes of `data`, on the device."""
     config, seed = experiment.finetuning, experiment.training.seed
     assert config is not None
-    network: Any = package.model
+    network: Any = copy.deepcopy(package.model)
     if continuation is None:
         head = HeadConfig(kind=config.head, hidden=config.head_hidden)
         replace_head(network, data.contract.num_classes, head, config.dropout, seed)

@@ -153,6 +153,10 @@ def load_run(out: Path, asked: Experiment, resume: bool) -> Experiment | None:
     saved = find_run(out, asked.data.source, resume)
     if saved is None:
         return None
+    if saved.finetuning is not None:
+        raise UserError(
+            f"--out {out}: this run fine-tunes weights; continue it with `resnetkit finetune`"
+        )
     refuse_other_settings(saved, asked, out)
     return with_free_settings(saved, asked)
 
@@ -175,9 +179,10 @@ def load_finetuning(out: Path, given: Mapping[str, Any], resume: bool) -> Experi
         )
     # What auto became is the run's own.
     settled = {"finetuning.strategy": "auto"}
-    asked = apply_settings(
-        saved, {k: v for k, v in given.items() if settled.get(k) != v}, "resnetkit finetune"
-    )
+    own = {name: value for name, value in given.items() if settled.get(name) != value}
+    # First what was typed, as it was: with the run's other settings it may contradict itself.
+    _refuse_others(saved, {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()}, out)
+    asked = apply_settings(saved, own, "resnetkit finetune")
     refuse_other_settings(saved, asked, out)
     return with_free_settings(saved, asked)
 
@@ -235,11 +240,17 @@ def refuse_unwritable(out: Path) -> None:
 
 def refuse_other_settings(saved: Experiment, asked: Experiment, out: Path) -> None:
     """UserError unless `asked` could have become `saved`: what was left open then may be now."""
-    was, now = flatten(to_dict(saved)), flatten(to_dict(asked))
+    _refuse_others(saved, flatten(to_dict(asked)), out)
+
+
+def _refuse_others(saved: Experiment, now: Mapping[str, Any], out: Path) -> None:
+    """As `refuse_other_settings`, for settings by dotted name."""
+    was = flatten(to_dict(saved))
     different = [
         f"{key}: the run has {was[key]!r}, now asked {now[key]!r}"
         for key in was
-        if now[key] != was[key]
+        if key in now
+        and now[key] != was[key]
         and key not in FREE_ON_RESUME
         and not (key in DECIDED and now[key] in (None, "auto"))
     ]

@@ -43,7 +43,6 @@ from resnetkit.training.trainer import TrainingTask
 from resnetkit.types import Interrupted, UserError
 
 VIEWS_FILE = "features.json"  # beside a phase's checkpoints
-ENDLESS = 1 << 60  # bytes of room
 # What no single image has: a feature could only be computed without it.
 UNMIXED = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "early_size": None, "early_share": None}
 
@@ -66,15 +65,14 @@ class PhasePlace:
     stop_requested: Callable[[], bool]
 
 
-def refuse_uncacheable(experiment: Experiment, plan: Plan, images: int) -> None:
-    """UserError where finetuning.cache yes asks for what a phase cannot do, however much room."""
-    if _config(experiment).cache != "yes":
-        return
-    for phase in plan.phases:
-        if phase.solver == "gradient" and lowest_trained_part(phase) != "stem":
-            choice = _choose_views(experiment, phase, images, 0, ENDLESS)
-            if not choice.views:
-                raise _uncacheable(phase, choice)
+def refuse_uncacheable(
+    experiment: Experiment, plan: Plan, data: TrainingData, model: Network
+) -> None:
+    """UserError where finetuning.cache yes asks for what a phase cannot do, or has no room for."""
+    if _config(experiment).cache == "yes":
+        for phase in plan.phases:
+            if phase.solver == "gradient" and lowest_trained_part(phase) != "stem":
+                _choose_views(_request(experiment, data, phase), experiment, model, phase)
 
 
 def find_features(
@@ -86,13 +84,7 @@ def find_features(
     same. Raises UserError where features are needed that cannot be had.
     """
     config = _config(experiment)
-    request = FeatureRequest(
-        part=lowest_trained_part(phase),
-        split=data.train,
-        contract=data.contract,
-        execution=experiment.execution,
-        workers=experiment.data.workers or 0,
-    )
+    request = _request(experiment, data, phase)
     if phase.solver == "lbfgs":
         found = _compute_all(model, _as_probed(request, experiment, config), data, config, place)
         if found is None:
@@ -101,17 +93,22 @@ def find_features(
     if config.cache == "no" or request.part == "stem":
         return None
     kept = _load_views(place.folder)
-    views = _views(request, experiment, model, phase, place) if kept is None else kept
-    found = None
+    views, found = kept, None
+    if views is None:
+        choice = _choose_views(request, experiment, model, phase)
+        views = choice.views
+        if views:
+            told = f"Features {phase.name}: {choice.reason}"
+            place.console.print(told, highlight=False, soft_wrap=True)
     if views:
         seed = experiment.training.seed
         request = replace(request, augment=experiment.augment, seed=seed, views=views)
         found = _compute_all(model, request, data, config, place)
+        if found is None and (kept or config.cache == "yes"):
+            raise _no_room(f"phase {phase.name}", config, "another --out with finetuning.cache no")
     if kept is None:
         views = 0 if found is None else views
         write_file_atomically(place.folder / VIEWS_FILE, json.dumps({"views": views}) + "\n")
-    elif kept and found is None:
-        raise _no_room(f"phase {phase.name}, which began on them,", config, "another --out")
     return found
 
 
@@ -204,38 +201,33 @@ def _as_probed(
     return replace(request, augment=augment, seed=experiment.training.seed, views=views)
 
 
-def _views(
-    request: FeatureRequest, experiment: Experiment, model: Network, phase: Phase, place: PhasePlace
-) -> int:
-    """As many augmented views of each image as pay; 0 where none do."""
-    size = math.prod(feature_shape(model, request)) * 4
-    images, free = len(request.split), FeatureCache().free_bytes()
-    choice = _choose_views(experiment, phase, images, size, free)
-    if choice.views:
-        place.console.print(
-            f"Features {phase.name}: {choice.reason}", highlight=False, soft_wrap=True
-        )
-    elif _config(experiment).cache == "yes":
-        raise _uncacheable(phase, choice)
-    return choice.views
+def _request(experiment: Experiment, data: TrainingData, phase: Phase) -> FeatureRequest:
+    """For what enters the lowest part that trains, of the training images as they are judged."""
+    return FeatureRequest(
+        part=lowest_trained_part(phase),
+        split=data.train,
+        contract=data.contract,
+        execution=experiment.execution,
+        workers=experiment.data.workers or 0,
+    )
 
 
 def _choose_views(
-    experiment: Experiment, phase: Phase, images: int, size: int, free: int
+    request: FeatureRequest, experiment: Experiment, model: Network, phase: Phase
 ) -> ViewChoice:
-    """How many views pay for `images`, whose features take `size` bytes where `free` are."""
-    augment = experiment.augment
-    reason = why_not_cacheable(lowest_trained_part(phase), augment)
-    if reason is not None:
-        return ViewChoice(views=0, reason=reason)
-    return choose_views(phase.epochs, images, size, free, augment, _config(experiment).views)
-
-
-def _uncacheable(phase: Phase, choice: ViewChoice) -> UserError:
-    return UserError(
-        f"finetuning.cache yes: phase {phase.name} cannot work on stored features, because "
-        f"{choice.reason}. Change that, or leave finetuning.cache at auto"
-    )
+    """As many augmented views of each image as pay; UserError where some must, and none do."""
+    augment, config = experiment.augment, _config(experiment)
+    choice = ViewChoice(views=0, reason=why_not_cacheable(request.part, augment) or "")
+    if not choice.reason:
+        size = math.prod(feature_shape(model, request)) * 4
+        images, free = len(request.split), FeatureCache().free_bytes()
+        choice = choose_views(phase.epochs, images, size, free, augment, config.views)
+    if config.cache == "yes" and not choice.views:
+        raise UserError(
+            f"finetuning.cache yes: phase {phase.name} cannot work on stored features, because "
+            f"{choice.reason}. Change that, or leave finetuning.cache at auto"
+        )
+    return choice
 
 
 def _no_room(what: str, config: FinetuneConfig, instead: str) -> UserError:

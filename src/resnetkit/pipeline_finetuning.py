@@ -93,7 +93,7 @@ def finetune(
     state = run_plan(run)
     origin = describe_origin(package, run.plan, continuation)
     result = keep_result(run.experiment, run.data, state, out, origin)
-    changes = keep_changes(run.experiment, continuation, weights, result, out)
+    changes = keep_changes(run.experiment, continuation, package, result, out)
     return FinetuningResult(**vars(result), changes=changes)
 
 
@@ -115,7 +115,8 @@ def prepare(
     if saved is None:
         experiment = settle_length(experiment, data, model, batches, console)
     plan = load_plan(out, model) or make_plan(model, experiment, batches.steps_per_epoch)
-    refuse_uncacheable(experiment, plan, len(data.train))
+    if saved is None:
+        refuse_uncacheable(experiment, plan, data, model)
     heading = describe_start(package, continuation, reasons)
     announce_finetuning(console, experiment, data, model, heading, plan)
     run = FinetuningRun(
@@ -253,15 +254,14 @@ def describe_origin(
 def keep_changes(
     experiment: Experiment,
     continuation: Continuation | None,
-    weights: str,
+    before: ModelPackage,
     result: TrainingResult,
     out: Path,
 ) -> ClassChanges | None:
     """What the old classes lost or gained, where old images tell; written beside the package."""
     if continuation is None:
         return None
-    before, after = load_starting_package(weights), load_package(result.package)
-    changes = compare_old_classes(experiment, continuation, before, after)
+    changes = compare_old_classes(experiment, continuation, before, load_package(result.package))
     if changes is not None:
         figures = {"split": continuation.judged_split, **changes.as_dict()}
         write_file_atomically(out / CHANGES_FILE, json.dumps(figures, indent=1) + "\n")

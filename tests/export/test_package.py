@@ -15,7 +15,6 @@ from resnetkit.export.package import (
     golden_deviation,
     golden_outputs,
     load_package,
-    refuse_other_classes,
     save_package,
 )
 from resnetkit.models.heads import HeadConfig, replace_head
@@ -314,15 +313,6 @@ def test_a_contract_of_another_model_is_refused(tmp_path):
     other = ModelPackage(model=package.model, architecture=architecture, contract=package.contract)
     with pytest.raises(UserError, match="has 1 channels and 3 classes, the network 1 and 10"):
         save_package(tmp_path / "p", other, {})
-
-
-def test_other_classes_are_refused():
-    contract = make_package().contract
-    refuse_other_classes(contract, CLASSES)
-    with pytest.raises(UserError, match=r"lacks: dog.*does not know: cow"):
-        refuse_other_classes(contract, ("cat", "cow", CLASSES[2]))
-    with pytest.raises(UserError, match="order"):
-        refuse_other_classes(contract, CLASSES[::-1])
 
 
 def test_the_card_says_what_it_is_and_escapes():

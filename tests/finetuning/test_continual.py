@@ -22,7 +22,7 @@ from resnetkit.evaluation.class_changes import describe_changes
 from resnetkit.evaluation.evaluate import evaluate
 from resnetkit.experiment import recorded_past
 from resnetkit.export.package import load_package, load_seen
-from resnetkit.finetuning.continual import Judged, extend_classes, measure_changes
+from resnetkit.finetuning.continual import NetworkWithContract, extend_classes, measure_changes
 from resnetkit.models.heads import HeadConfig, replace_head
 from resnetkit.models.lenet import LeNet, LeNetConfig
 
@@ -137,8 +137,8 @@ def learn_on(package, source, *, replay):
     extend_classes(network, classes, seed=0)
     learn(network, data)
     changes = measure_changes(
-        Judged(network=loaded.model, contract=loaded.contract),
-        Judged(network=network, contract=data.contract),
+        NetworkWithContract(network=loaded.model, contract=loaded.contract),
+        NetworkWithContract(network=network, contract=data.contract),
         judged,
         run,
     )
@@ -159,6 +159,6 @@ def test_replay_keeps_what_would_be_forgotten(package, violet):
 
 def test_without_old_images_there_is_nothing_to_say(package):
     loaded, _, _ = package
-    judged = Judged(network=loaded.model, contract=loaded.contract)
+    judged = NetworkWithContract(network=loaded.model, contract=loaded.contract)
     assert measure_changes(judged, judged, None, lambda *_: pytest.fail("nothing to run")) is None
     assert "cannot be known" in describe_changes(None)

@@ -85,21 +85,14 @@ def match_classes(
 ) -> ClassMap:
     """The classes of the `data` at `location` among those of the `package` it judges, by name.
 
-    Their order may be any. With `some` the data may lack classes of the package: a warning names
-    them. Raises UserError for classes that the package does not know, and without `some` for
-    missing ones.
+    Their order may be any. With `some` the data may lack classes of the package. Raises UserError
+    for classes that the package does not know, and without `some` for missing ones.
     """
     known, present = set(package), set(data)
     unknown = tuple(name for name in data if name not in known)
     missing = tuple(name for name in package if name not in present)
     if unknown or (missing and not some):
         raise UserError(_mismatch(package, unknown, missing, location))
-    if missing:
-        warnings.warn(
-            f"{location}: it has no images of {len(missing)} of the package's {len(package)} "
-            f"classes: {show_names(missing)}; the figures say nothing of them",
-            stacklevel=2,
-        )
     places = {name: number for number, name in enumerate(package)}
     numbers = tuple(places[name] for name in data)
     return ClassMap(names=tuple(package), old=len(package), numbers=numbers)

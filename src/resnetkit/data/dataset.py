@@ -13,7 +13,7 @@ import numpy as np
 from resnetkit.data.balance import class_counts
 from resnetkit.data.checks.findings import Finding
 from resnetkit.data.checks.quick import quick_check
-from resnetkit.data.class_map import match_classes
+from resnetkit.data.class_map import ClassMap, match_classes, show_names
 from resnetkit.data.contract import InputContract, check_task
 from resnetkit.data.find_pack import PackChoice, choose_pack
 from resnetkit.data.input_choice import build_contract, resolve_input
@@ -134,10 +134,14 @@ def load_evaluation_split(
     `skip_unreadable` a warning).
     """
     contract = past.contract
-    config, source, split = _find_as_cut(dealings, name, progress)
+    config, source, split, as_cut = _find_as_cut(dealings, name, progress)
     check_task(contract, source.task, config.source)
     some = some_classes or past.learned_on
     classes = match_classes(contract.class_names, source.class_names, config.source, some=some)
+    if not as_cut:
+        raise _cut_otherwise(config.source, name)
+    if classes.missing:
+        warnings.warn(_missing_message(classes, config.source), stacklevel=2)
     split = replace(split, labels=classes.relabel(split.labels))
     if past.seen is not None:
         refuse_seen(past.seen, split, name, config.source, progress)
@@ -155,16 +159,33 @@ def load_evaluation_split(
 
 def _find_as_cut(
     dealings: Sequence[DealtSource], name: str, progress: Progress
-) -> tuple[DataConfig, Source, Split]:
-    """The split `name` by the first dealing that gives the cut it must, and how it was read."""
+) -> tuple[DataConfig, Source, Split, bool]:
+    """The split `name` by the first dealing that gives the cut it must, how it was read, and True.
+
+    Where none does, by the likeliest one, and False.
+    """
+    likeliest = None
     for dealing in dealings:
         source, split, cut_here = find_split(dealing.config, name, progress)
         if cut_here is None or dealing.cut is None or cut_here == dealing.cut:
-            return dealing.config, source, split
-    raise UserError(
-        f"{dealings[0].config.source}: not the pictures this package was trained on, or some were "
-        f"added, removed or renamed since: its {name} split cannot be told from the training "
-        "pictures. Judge on all of it with --split all, or give the source a test/ folder"
+            return dealing.config, source, split, True
+        likeliest = likeliest or (dealing.config, source, split, False)
+    assert likeliest is not None, "no way to deal the source"
+    return likeliest
+
+
+def _cut_otherwise(location: str, name: str) -> UserError:
+    return UserError(
+        f"{location}: not the pictures this package was trained on, or some were added, removed or "
+        f"renamed since: its {name} split cannot be told from the training pictures. Judge on all "
+        "of it with --split all, or give the source a test/ folder"
+    )
+
+
+def _missing_message(classes: ClassMap, location: str) -> str:
+    return (
+        f"{location}: it has no images of {len(classes.missing)} of the package's {classes.old} "
+        f"classes: {show_names(classes.missing)}; the figures say nothing of them"
     )
 
 

@@ -60,8 +60,9 @@ class Opened:
 def open_source(config: DataConfig, splits: Sequence[str], progress: Progress) -> Opened:
     """The `splits` of `config.source`, as `config.manifest` has them where it is given.
 
-    Raises UserError where the two do not fit each other, or images have changed since the manifest
-    was written; see `apply_manifest` and `refuse_changed`.
+    A single class will do: a package may learn it besides its own, or be judged on it. Raises
+    UserError where the two do not fit each other, or images have changed since the manifest was
+    written; see `apply_manifest` and `refuse_changed`.
     """
     direct = is_manifest(config.source)
     if config.manifest is None and not direct:
@@ -70,18 +71,24 @@ def open_source(config: DataConfig, splits: Sequence[str], progress: Progress) -
                 f"data.fold {config.fold} needs a manifest with a column fold; write one with "
                 "`resnetkit data split SOURCE --folds 5` and give it as --data.manifest"
             )
-        return Opened(source=load_source(config.source, splits), overlaid=None)
+        source = load_source(config.source, splits, least_classes=1)
+        return Opened(source=source, overlaid=None)
     if config.manifest is None:
         overlaid = open_manifest(Path(config.source).expanduser(), splits, config.fold)
     else:
         table = read_manifest_table(Path(config.manifest).expanduser())
-        whole = load_source(config.source, load_source(config.source, ()).present)
+        whole = load_source(config.source, _present(config.source), least_classes=1)
         overlaid = apply_manifest(whole, table, config.manifest, config.fold)
-    check_source(overlaid.source)
+    check_source(overlaid.source, least_classes=1)
     for name in splits:
         if name in overlaid.source.splits:
             refuse_changed(overlaid, name, progress)
     return Opened(source=overlaid.source, overlaid=overlaid)
+
+
+def _present(location: str) -> tuple[str, ...]:
+    """The splits there are, none of them read."""
+    return load_source(location, (), least_classes=1).present
 
 
 def find_split(
@@ -92,7 +99,7 @@ def find_split(
     With a manifest the split is as it says, and the cut describes what it left to training.
     """
     if config.manifest is None and config.fold is None:
-        present = load_source(config.source, ()).present
+        present = _present(config.source)
         if name == "all":
             source = open_source(config, present, progress).source
             return source, concatenate(list(source.splits.values())), None
@@ -201,7 +208,7 @@ def evaluation_config(
     as_it_is = replace(config, fold=config.fold if here and trained.manifest is None else None)
     if trained.manifest is None or split == "all":
         return as_it_is, cut
-    if not here and split != "train" and split in load_source(asked.location, ()).present:
+    if not here and split != "train" and split in _present(asked.location):
         return as_it_is, None
     manifest = Path(trained.manifest).expanduser()
     found = file_digest(manifest) if manifest.is_file() else None

@@ -94,7 +94,7 @@ ACCEPTED = (
 )
 
 
-def load_source(location: str, splits: Sequence[str]) -> Source:
+def load_source(location: str, splits: Sequence[str], *, least_classes: int = 2) -> Source:
     """Read those of `splits` ("train", "val", "test") that `location` has, and no others.
 
     A built-in name or a prefix comes before a path of that name ("./digits" is the path). COCO and
@@ -114,7 +114,7 @@ def load_source(location: str, splits: Sequence[str]) -> Source:
         source = replace(loaded, location=location)
     else:
         source = _load_path(location, splits)
-    check_source(source)
+    check_source(source, least_classes)
     return source
 
 
@@ -185,12 +185,14 @@ def _image_folders(manifest: Path) -> list[Path]:
     return [folder for folder in folders if not own.is_relative_to(folder)]
 
 
-def check_source(source: Source) -> None:
-    """UserError unless classes are named otherwise, two or more, and no split is empty.
+def check_source(source: Source, least_classes: int = 2) -> None:
+    """UserError unless classes are named otherwise, `least_classes` or more, and no split is empty.
 
     One class is enough where an image need not show it ("multi-label").
     """
     _check_classes(source)
+    if source.task == "single-label" and len(source.class_names) < least_classes:
+        refuse_single_class(source.class_names, source.location)
     for name, split in source.splits.items():
         if not len(split):
             raise UserError(
@@ -267,8 +269,12 @@ def _check_classes(source: Source) -> None:
         raise UserError(
             f"{source.location}: class names must differ; {repeated[0]!r} is there twice or more."
         )
-    if len(names) < 2 and source.task == "single-label":
+
+
+def refuse_single_class(class_names: Sequence[str], location: str) -> None:
+    """UserError for a single class, which nothing can be told from."""
+    if len(class_names) < 2:
         raise UserError(
-            f"{source.location}: there is only one class ({', '.join(names)}); needed are two or "
+            f"{location}: there is only one class ({', '.join(class_names)}); needed are two or "
             "more, each with images of its own."
         )

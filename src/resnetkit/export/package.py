@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from resnetkit.config import from_dict, to_dict
 from resnetkit.data.contract import (
     InputContract,
-    check_class_names,
     from_preprocessor_config,
     normalise,
     to_preprocessor_config,
@@ -174,13 +173,6 @@ def load_seen(folder: Path) -> Seen | None:
     if by not in ("content", "size"):
         raise UserError(f"{folder}: {SEEN} has keys by {by!r}; it is of a newer resnetkit.")
     return Seen(by=by, keys=keys)
-
-
-def refuse_other_classes(
-    contract: InputContract, class_names: Sequence[str], location: str = "the data"
-) -> None:
-    """Raise UserError unless the data's classes are the package's, in its order."""
-    check_class_names(contract, class_names, location)
 
 
 def _config(package: ModelPackage) -> dict[str, Any]:

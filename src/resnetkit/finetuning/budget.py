@@ -35,7 +35,6 @@ class StepTimes:
     batch_size: int
     training: float  # one optimizer step on all layers
     features: float  # one forward pass without gradients
-    probe: float = 0.0  # fitting a head to all stored features
 
 
 def fit_budget(choice: Choice, measured: StepTimes, minutes: float) -> Choice:
@@ -139,23 +138,18 @@ def _steps(choice: Choice) -> int:
 
 
 def _step_seconds(choice: Choice, measured: StepTimes) -> float:
-    known = choice.all_settings
-    return (
-        measured.training
-        * _pixels(choice, measured)
-        * known["data.batch_size"]
-        / (measured.batch_size)
-    )
+    images = choice.all_settings["data.batch_size"] / measured.batch_size
+    return measured.training * _pixels(choice, measured) * images
 
 
 def _fixed_seconds(choice: Choice, measured: StepTimes) -> float:
-    """Storing features and fitting a head to them, where that is part of the run."""
+    """Storing features to fit a head to, where that is part of the run; fitting takes little."""
     known = choice.all_settings
     if not learns_from_views(known):
         return 0.0
     views = known.get("finetuning.views") or 1
     batches = choice.facts.images * views / measured.batch_size
-    return batches * measured.features * _pixels(choice, measured) + measured.probe
+    return batches * measured.features * _pixels(choice, measured)
 
 
 def _pixels(choice: Choice, measured: StepTimes) -> float:

@@ -28,7 +28,7 @@ RunNetwork = Callable[[nn.Module, Split, InputContract], tuple[np.ndarray, np.nd
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class NetworkWithContract:
     """A network and what it must be shown."""
 
     network: nn.Module
@@ -47,7 +47,7 @@ def extend_classes(network: Any, classes: ClassMap, seed: int) -> None:
 
 
 def measure_changes(
-    before: Judged, after: Judged, images: Split | None, run: RunNetwork
+    before: NetworkWithContract, after: NetworkWithContract, images: Split | None, run: RunNetwork
 ) -> ClassChanges | None:
     """What each class of `before` lost or gained in `after`, on the same old `images`.
 

@@ -104,8 +104,9 @@ def _fits(strategy: Strategy, known: Known) -> bool:
     try:
         settled = {**known, "finetuning.strategy": strategy}
         finetune_config(settled)
-        views = VIEWS[0][1] if learns_from_views(settled) else 1
-        refuse_idle(known, {"finetuning.views": views, **settled})
+        if learns_from_views(settled):
+            settled = {"finetuning.views": VIEWS[0][1], **settled}
+        refuse_idle(known, settled)
     except UserError:
         return False
     return True

@@ -186,8 +186,8 @@ def accumulate_gradients(task: TrainingTask, images: Tensor, targets: Tensor) ->
             logits = task.forward(part)
         loss = task.loss(logits, wanted)
         if task.penalty is not None:
-            loss = loss + task.penalty()
-        loss = loss * (len(part) / len(images))
+            loss = torch.add(loss, task.penalty())
+        loss = torch.mul(loss, len(part) / len(images))
         loss.backward()
         total += loss.detach()
     return total

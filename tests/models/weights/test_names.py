@@ -19,7 +19,7 @@ from resnetkit.models.weights.names import (
     find_torchvision,
     imagenet_class_names,
 )
-from resnetkit.models.weights.reading import read_weights
+from resnetkit.models.weights.reading import read_source
 from resnetkit.models.zoo import build_model
 from resnetkit.types import UserError
 
@@ -129,7 +129,7 @@ def write_repository(folder, **config):
 def test_a_repository_of_the_hub_and_the_same_folder(hugging_face, tmp_path):
     write_repository(hugging_face / "someone" / "net", label_names=["cat", "dog"])
     for location in ("hf:someone/net@main", f"hf:{hugging_face / 'someone' / 'net'}"):
-        foreign = read_weights(location)
+        foreign = read_source(location).foreign
         assert foreign.class_names == ("cat", "dog")
         assert foreign.preprocessing is not None
         assert (foreign.preprocessing.image_size, foreign.preprocessing.resize) == (64, 71)

@@ -10,9 +10,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from resnetkit.models.setting_checks import nearest_name
 from resnetkit.models.weights.foreign import Preprocessing
@@ -38,6 +41,7 @@ class WeightsFile:
     config: Mapping[str, Any] | None = None  # as config.json of transformers or timm
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | None = None
+    build_library_network: Callable[[], nn.Module] | None = None  # the library's own, to compare
 
 
 def find_torchvision(name: str) -> WeightsFile:
@@ -67,6 +71,7 @@ def find_torchvision(name: str) -> WeightsFile:
         layout="torchvision",
         preprocessing=from_torchvision(weights),
         class_names=distinct_names(weights.meta["categories"]),
+        build_library_network=partial(models.get_model, model, weights=None),
     )
 
 
@@ -96,7 +101,8 @@ def find_timm(name: str) -> WeightsFile:
         path = _from_torch_hub(str(found.url), origin)
     facts = found.to_dict()
     config = {"architecture": found.architecture or name.partition(".")[0], "pretrained_cfg": facts}
-    return _describe_timm(path, origin, config)
+    build = partial(timm.create_model, config["architecture"], num_classes=found.num_classes)
+    return replace(_describe_timm(path, origin, config), build_library_network=build)
 
 
 def find_huggingface(name: str) -> WeightsFile:

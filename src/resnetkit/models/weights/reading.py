@@ -20,6 +20,7 @@ from resnetkit.models.weights.convert import convert_state
 from resnetkit.models.weights.foreign import ForeignWeights
 from resnetkit.models.weights.names import FINDERS, HUB_FILES, WeightsFile, find_huggingface
 from resnetkit.models.weights.pickles import read_pickle
+from resnetkit.models.weights.proof import prove_equal
 from resnetkit.models.zoo import MODELS, find_entry
 from resnetkit.types import UserError
 
@@ -39,6 +40,9 @@ NOT_WEIGHTS = {  # how a file begins -> what it is then
 }
 
 
+PROOF_SIZE = 64  # pixels: what a network computes shows at any size
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WeightsSource:
     """Weights read, and the file they were in with the SHA-256 (hex) of its bytes."""
@@ -46,13 +50,6 @@ class WeightsSource:
     foreign: ForeignWeights
     path: Path
     sha256: str
-
-
-def read_weights(
-    location: str, model: str | None = None, *, allow_headless: bool = False
-) -> ForeignWeights:
-    """What `read_source` gives, without the file."""
-    return read_source(location, model, allow_headless=allow_headless).foreign
 
 
 def read_source(
@@ -84,14 +81,19 @@ def read_source(
         foreign = CONVERTING[suffix](file.path, model, mean, allow_headless)
     else:
         read: Callable[[Path], dict[str, Any]] = READERS[suffix]
+        raw = read(file.path)
         foreign = convert_state(
-            read(file.path),
+            raw,
             model=model,
             origin=file.origin,
             layout=file.layout,
             config=file.config,
             allow_headless=allow_headless,
         )
+        if file.build_library_network is not None and foreign.has_head:
+            library = file.build_library_network().eval()
+            library.load_state_dict(raw)
+            prove_equal(foreign, library, PROOF_SIZE)
     foreign = replace(
         foreign,
         preprocessing=file.preprocessing or foreign.preprocessing,

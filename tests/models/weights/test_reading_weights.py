@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from resnetkit.models.families import imagenet_resnet
 from resnetkit.models.weights import reading
-from resnetkit.models.weights.reading import find_weights, read_source, read_weights
+from resnetkit.models.weights.names import WeightsFile
+from resnetkit.models.weights.reading import find_weights, read_source
 from resnetkit.models.zoo import build_model
 from resnetkit.types import UserError
 
@@ -47,7 +48,7 @@ def test_a_file_becomes_a_network_with_the_same_logits(file):
 def test_a_checkpoint_of_a_training_script_is_unwrapped(tmp_path):
     named = {f"module.{name}": value for name, value in state().items()}
     torch.save({"state_dict": named, "optimizer": {"lr": 1}, "epoch": 3}, tmp_path / "run.pth.tar")
-    foreign = read_weights(str(tmp_path / "run.pth.tar"))
+    foreign = read_source(str(tmp_path / "run.pth.tar")).foreign
     assert foreign.architecture.num_classes == 3
     assert any("optimizer" in note for note in foreign.report.notes)
 
@@ -56,7 +57,7 @@ def test_headless_weights_only_where_a_head_is_given_later(tmp_path):
     headless = {name: value for name, value in state().items() if not name.startswith("fc.")}
     save_file(headless, tmp_path / "body.safetensors")
     assert "classifier" in refusal(tmp_path / "body.safetensors")
-    foreign = read_weights(str(tmp_path / "body.safetensors"), allow_headless=True)
+    foreign = read_source(str(tmp_path / "body.safetensors"), allow_headless=True).foreign
     assert not foreign.has_head
 
 
@@ -134,3 +135,22 @@ def test_a_file_beside_its_config_is_read_with_it(tmp_path, file):
     assert find_weights(str(tmp_path / "model.safetensors")).layout == "timm"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnetkit"}))
     assert "package already" in refusal(tmp_path)
+
+
+def test_weights_by_name_must_compute_what_their_library_computes(file, monkeypatch):
+    def library(negative_slope):
+        network = build_model(NARROW, seed=2)
+        for module in network.modules():
+            if isinstance(module, torch.nn.ReLU):
+                module.forward = lambda x: torch.nn.functional.leaky_relu(x, negative_slope)
+        return network
+
+    for slope in (0.0, 0.2):
+        found = WeightsFile(
+            path=file, origin="timm:odd", build_library_network=lambda slope=slope: library(slope)
+        )
+        monkeypatch.setitem(reading.FINDERS, "timm", lambda name, found=found: found)
+        if not slope:
+            assert read_source("timm:odd").foreign.origin == "timm:odd"
+        else:
+            assert "It computes something that its weights do not show" in refusal("timm:odd")
