@@ -113,7 +113,7 @@ def _shorten(choice: Choice, measured: StepTimes, usable: float) -> Choice | Non
     steps = _steps(choice)
     if left < 0:
         return None
-    if steps * _step_seconds(choice, measured) <= left:
+    if seconds_needed(choice, measured) <= usable:
         return choice
     affordable = int(left / _step_seconds(choice, measured))
     if affordable < max(1, SHORTEST_SHARE * steps):

@@ -21,6 +21,7 @@ from resnetkit.finetuning.known_settings import (
     takes_steps,
 )
 from resnetkit.finetuning.settings import ACTS_ON, TRAINING_WEIGHTS, Strategy
+from resnetkit.finetuning.strategies import BACKBONE_RATE
 from resnetkit.types import UserError
 
 # Every constant of the rule, with its reason. "Per class" is images / classes. In each list of
@@ -63,7 +64,6 @@ STEPS, STEPS_POWER = 45.0, 0.4
 STEPS_RANGE = (150, 20_000)
 
 HEAD_RATES = {"sgd": 0.05, "muon": 0.05, "adamw": 1e-3}  # peak, of the new head at batch 32
-BACKBONE_RATE = 0.2  # of the head's: 0.01 with sgd, a tenth of what training from scratch takes
 KERNEL_RATE = 0.005  # muon: a sixth of what training from scratch takes
 WEIGHT_DECAYS = {"sgd": 1e-4, "muon": 1e-4, "adamw": 0.01}
 WARMUP = 0.1  # of the steps: momentum and new head settle before pretrained weights move much

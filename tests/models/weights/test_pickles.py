@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 
-from resnetkit.models.weights import pickles
+from resnetkit.models.weights import pickles, shut_in
 from resnetkit.models.weights.pickles import read_pickle
 from resnetkit.types import UserError
 
@@ -187,9 +187,9 @@ def test_secrets_of_the_environment_are_not_handed_on(tmp_path, monkeypatch):
 
     def stand_in(command, **options):
         seen.update(options["env"])
-        raise pickles.subprocess.TimeoutExpired(command, 1)
+        raise shut_in.subprocess.TimeoutExpired(command, 1)
 
-    monkeypatch.setattr(pickles.subprocess, "run", stand_in)
+    monkeypatch.setattr(shut_in.subprocess, "run", stand_in)
     (tmp_path / "a.pth").write_bytes(b"x")
     assert "far longer" in refusal(tmp_path / "a.pth")
     assert "HF_TOKEN" not in seen

@@ -9,9 +9,6 @@ releases (see `keras_order` for those before). Nested models nest both.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from resnetkit.models.weights import hdf5_child
+from resnetkit.models.weights.shut_in import run_shut_in
 from resnetkit.types import UserError
 
 MEMORY_BYTES, MEMORY_PER_BYTE = 1 << 30, 4  # of the child, beyond its libraries
 CPU_SECONDS, BYTES_PER_SECOND = 10, 20 << 20
 WAIT_SECONDS = 120  # a busy machine can take long to start a process
-VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,25 +80,10 @@ def _ask_child(path: Path, folder: Path) -> dict[str, Any]:
         "written_bytes": hdf5_child.MAX_BYTES + (64 << 20),
         "seconds": CPU_SECONDS + size // BYTES_PER_SECOND,
     }
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    # By its path and with -P: the folder it lies in has modules named like libraries (keras).
-    command = [sys.executable, "-P", hdf5_child.__file__, str(path), str(folder)]
-    try:
-        done = subprocess.run(
-            [*command, json.dumps(limits)],
-            cwd=folder,
-            env=environment | one_thread,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=WAIT_SECONDS + limits["seconds"],
-        )
-    except subprocess.TimeoutExpired:
+    wait = WAIT_SECONDS + limits["seconds"]
+    code = run_shut_in(hdf5_child.__file__, path, folder, limits, wait)
+    if code is None:
         return {"refused": "a file whose reading does not end"}
-    if done.returncode:
-        return {
-            "refused": "a file that the HDF5 library loops over or dies of "
-            f"(exit code {done.returncode})"
-        }
+    if code:
+        return {"refused": f"a file that the HDF5 library loops over or dies of (exit code {code})"}
     return json.loads((folder / hdf5_child.ANSWER).read_text())

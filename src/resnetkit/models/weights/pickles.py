@@ -7,9 +7,7 @@ into one folder (`pickle_child.py`); what comes back here is safetensors and a l
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from resnetkit.models.weights import pickle_child
+from resnetkit.models.weights.shut_in import run_shut_in
 from resnetkit.types import UserError
 
 # The child's memory beyond what torch itself maps: the file, its tensors, their copies, and more.
@@ -28,8 +27,6 @@ MEMORY_BYTES, MEMORY_PER_BYTE = 256 << 20, 4
 CPU_SECONDS, BYTES_PER_SECOND = 30, 20 << 20
 WAIT_SECONDS = 300  # torch's import counts here, which a busy machine can take minutes for
 MOST_ANSWER_BYTES = 16 << 20
-# Nothing else is handed on: not the tokens and keys that environments hold.
-VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
 SAFER = "or ask for a .safetensors file, which cannot hold programs"
 RESAVE = (
@@ -104,24 +101,12 @@ def _ask_child(path: Path, folder: Path) -> dict[str, Any]:
         "written_bytes": MOST_ANSWER_BYTES + 2 * size,
         "seconds": CPU_SECONDS + size // BYTES_PER_SECOND,
     }
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    # By its path and with -P: the folder it lies in has modules named like libraries (keras).
-    command = [sys.executable, "-P", pickle_child.__file__, str(path), str(folder)]
-    try:
-        done = subprocess.run(
-            [*command, json.dumps(limits)],
-            cwd=folder,
-            env=environment | one_thread | {"CUDA_VISIBLE_DEVICES": ""},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=WAIT_SECONDS + limits["seconds"],
-        )
-    except subprocess.TimeoutExpired:
+    wait = WAIT_SECONDS + limits["seconds"]
+    code = run_shut_in(pickle_child.__file__, path, folder, limits, wait)
+    if code is None:
         return {"refused": "time"}
-    if done.returncode:
-        return _describe_death(done.returncode)
+    if code:
+        return _describe_death(code)
     try:
         with (folder / pickle_child.ANSWER).open("rb") as file:
             answer = json.loads(file.read(MOST_ANSWER_BYTES))
