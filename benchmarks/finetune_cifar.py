@@ -38,7 +38,8 @@ from resnetkit.decisions import decide, network_name
 from resnetkit.experiment import Experiment
 from resnetkit.export.package import ModelPackage, load_package
 from resnetkit.export.starting import load_starting_package
-from resnetkit.pipeline import evaluate, train
+from resnetkit.pipeline import train
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.pipeline_finetuning import finetune
 from resnetkit.recipes import load_recipe
 from resnetkit.training.execution import ExecutionConfig

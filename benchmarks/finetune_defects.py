@@ -54,7 +54,8 @@ from resnetkit.export.starting import load_starting_package
 from resnetkit.finetuning import defaults
 from resnetkit.finetuning.settings import FinetuneConfig
 from resnetkit.models.zoo import ModelConfig
-from resnetkit.pipeline import evaluate, train
+from resnetkit.pipeline import train
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.pipeline_finetuning import finetune
 from resnetkit.recipes import load_recipe
 

@@ -42,7 +42,7 @@ from resnetkit.export.package import (
 from resnetkit.export.reference import reference_statistics
 from resnetkit.export.starting import SHIPPED_FOLDER
 from resnetkit.export.stored_weights import round_kernels
-from resnetkit.pipeline import evaluate
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.runtime import environment
 from resnetkit.types import CheckFailed
 

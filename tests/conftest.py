@@ -78,6 +78,21 @@ def digits_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return result.package
 
 
+@pytest.fixture(scope="session")
+def learnt_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package that knows handwritten digits rather well, to be judged; not to be changed."""
+    several = {
+        "data.shots": 60,
+        "data.image_size": None,
+        "data.batch_size": 32,
+        "optimizer.learning_rate": 0.05,
+        "training.epochs": 12,
+    }
+    with _single_threaded():
+        result = train(_tiny("digits", several), tmp_path_factory.mktemp("learnt") / "run")
+    return result.package
+
+
 @pytest.fixture
 def finetuned(
     digits_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,17 @@ def test_mixing_gives_targets_that_are_distributions(pictures, tiny, setting):
     assert ((targets > 0.01).sum(1) > 1).any()
 
 
+def test_consistency_gives_three_small_images_for_each_target_in_early_epochs(pictures, tiny):
+    settings = {"augment.policy": "augmix", "training.jensen_shannon": 12.0}
+    settings |= {"augment.early_size": 8, "augment.early_share": 0.5}
+    experiment = tiny(pictures, settings)
+    data, batches = build(experiment)
+    prepare = build_preparation(experiment, data.contract, batches)
+    images, targets = prepare(next(batches.batches(0)), 0)
+    assert images.shape == (24, 3, 8, 8)
+    assert targets.shape == (8, 3)
+
+
 def test_a_batch_depends_on_seed_and_epoch_alone(pictures, tiny):
     experiment = tiny(pictures, {"augment.horizontal_flip": True})
     data, batches = build(experiment)

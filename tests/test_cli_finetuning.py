@@ -18,7 +18,8 @@ from resnetkit.config import apply_settings, from_yaml
 from resnetkit.decisions import finetuning_defaults
 from resnetkit.experiment import CONFIG_FILE, Experiment
 from resnetkit.export.package import load_package
-from resnetkit.pipeline import evaluate, predict
+from resnetkit.pipeline import predict
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.runtime import verify_folder
 from resnetkit.training import trainer
 
@@ -309,6 +310,23 @@ def test_a_finetuned_run_is_not_trained_on(run, refused, capsys, tmp_path):
         (
             ["--strategy", "gradual", "--finetuning.cache", "yes", "--augment.mixup-alpha", "0.2"],
             ["phase from-stage3 cannot work on stored features", "mixes the images"],
+        ),
+        (
+            [
+                *("--strategy", "gradual", "--finetuning.cache", "yes"),
+                *("--augment.policy", "augmix", "--training.jensen-shannon", "12"),
+            ],
+            [
+                "phase from-stage3 cannot work on stored features",
+                "compares three views of an image",
+            ],
+        ),
+        (
+            [
+                *("--strategy", "linear-probe", "--augment.policy", "augmix"),
+                *("--training.jensen-shannon", "12"),
+            ],
+            ["has no effect, because strategy linear-probe solves for the head by L-BFGS"],
         ),
         (
             ["--strategy", "lp-ft", "--finetuning.cache", "no", "--finetuning.views", "2"],

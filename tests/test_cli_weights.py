@@ -15,7 +15,8 @@ from resnetkit.data.seen import SeenWarning
 from resnetkit.export.package import load_package
 from resnetkit.models.families import imagenet_resnet
 from resnetkit.models.zoo import build_model
-from resnetkit.pipeline import evaluate, predict
+from resnetkit.pipeline import predict
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.pipeline_weights import import_weights
 from resnetkit.types import UserError
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from resnetkit.config import to_yaml
+from resnetkit.data.augment import AugmentConfig
 from resnetkit.experiment import CONFIG_FILE, load_run, refuse_unwritable
 from resnetkit.recipes import load_recipe
 from resnetkit.types import UserError
@@ -141,6 +142,24 @@ def test_micro_batches_must_divide_the_batch():
     experiment = load_recipe("digits")
     with pytest.raises(UserError, match=r"micro_batches must divide data\.batch_size 64, got 7"):
         replace(experiment, training=replace(experiment.training, micro_batches=7))
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        ({}, "jensen_shannon 12 compares mixtures of AugMix, and augment.policy is none: set augm"),
+        ({"policy": "randaugment"}, "augment.policy is randaugment: set augment.policy augmix, or"),
+        ({"policy": "augmix", "mixup_alpha": 0.2}, r"augment.mixup_alpha 0.2 mixes images with"),
+        ({"policy": "augmix", "cutmix_alpha": 1.0}, r"augment.cutmix_alpha 1 mixes images with"),
+    ],
+)
+def test_consistency_without_views_of_one_image_is_refused(augment, message):
+    experiment = load_recipe("digits")
+    training = replace(experiment.training, jensen_shannon=12.0)
+    with pytest.raises(UserError, match=message):
+        replace(experiment, training=training, augment=AugmentConfig(**augment))
+    augmix = AugmentConfig(policy="augmix")
+    assert replace(experiment, training=training, augment=augmix).training.jensen_shannon == 12
 
 
 def test_a_run_may_not_lie_in_its_source(tiny, tmp_path):

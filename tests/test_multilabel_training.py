@@ -18,6 +18,7 @@ from resnetkit.data.sources import SOURCES
 from resnetkit.export.package import load_package
 from resnetkit.jsonl import load_records
 from resnetkit.narration import describe_balance
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.serving.predictor import Failure, load
 from resnetkit.training import trainer
 from resnetkit.types import UserError
@@ -110,7 +111,7 @@ def test_it_learns_and_says_mean_average_precision_everywhere(run, tmp_path):
     best = max(record["mean_average_precision"] for record in validations)
     assert result.validation is not None
     assert result.validation.score == pytest.approx(best)
-    judged = pipeline.evaluate(result.package, "tagged", split="test", out=tmp_path / "judged")
+    judged = evaluate(result.package, "tagged", split="test", out=tmp_path / "judged")
     assert judged.metrics.score > 0.95
     figures = json.loads((tmp_path / "judged/metrics.json").read_text(encoding="utf-8"))
     assert figures["mean_average_precision"] == judged.metrics.score
@@ -133,12 +134,12 @@ def test_the_package_keeps_the_task_and_refuses_data_of_the_other(run, pictures)
     assert f"{headline['mean_average_precision']:.2%}" in card
     assert "prediction.labels" in card
     with pytest.raises(UserError, match=r"several classes an image .* the data has one class an"):
-        pipeline.evaluate(result.package, str(pictures), split="all")
+        evaluate(result.package, str(pictures), split="all")
 
 
 def test_a_package_of_one_class_an_image_refuses_tagged_data(trained):
     with pytest.raises(UserError, match=r"one class an image .* the data has several classes an"):
-        pipeline.evaluate(trained.package, "tagged", split="test")
+        evaluate(trained.package, "tagged", split="test")
 
 
 def test_predictions_name_every_class_above_one_half(run, tmp_path):
@@ -271,7 +272,7 @@ def test_soft_labels_train_as_they_are_and_are_judged_by_the_largest(tiny, tmp_p
     monkeypatch.setitem(SOURCES, "soft", draw_soft)
     result = pipeline.train(tiny("soft", {"training.epochs": 10}), tmp_path / "soft")
     assert load_package(result.package).contract.task == "single-label"
-    judged = pipeline.evaluate(result.package, "soft", split="all")
+    judged = evaluate(result.package, "soft", split="all")
     assert judged.metrics.top1 > 0.95
     # Targets of 0.8 teach a network to be as sure as that, and no surer.
     predictor = load(result.package)
@@ -333,7 +334,7 @@ def rare_recall(tiny, tmp_path_factory):
             }
             out = tmp_path_factory.mktemp("rare") / name
             result = pipeline.train(tiny("rare", base | changes), out)
-            return pipeline.evaluate(result.package, "rare").metrics.macro.recall
+            return evaluate(result.package, "rare").metrics.macro.recall
 
     return judge
 

@@ -30,6 +30,7 @@ from resnetkit.data.splitting import split_source
 from resnetkit.experiment import Experiment, load_run
 from resnetkit.export.package import load_package
 from resnetkit.jsonl import load_records
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.serving.predictor import load
 from resnetkit.types import CheckFailed, UserError
 
@@ -104,7 +105,7 @@ def test_the_report_is_one_file_that_needs_nothing_else(trained):
 
 
 def test_the_network_learned_and_the_package_says_how_well(trained, pictures):
-    result = pipeline.evaluate(trained.package, str(pictures), split="all")
+    result = evaluate(trained.package, str(pictures), split="all")
     assert result.metrics.images == 36
     assert result.metrics.top1 >= 0.9
     package = load_package(trained.package)
@@ -115,7 +116,7 @@ def test_the_network_learned_and_the_package_says_how_well(trained, pictures):
 
 
 def test_an_evaluation_writes_its_figures_and_report(trained, pictures, tmp_path):
-    result = pipeline.evaluate(trained.package, str(pictures), out=tmp_path / "test")
+    result = evaluate(trained.package, str(pictures), out=tmp_path / "test")
     figures = json.loads((tmp_path / "test" / "metrics.json").read_text())
     assert figures["split"] == "test"
     assert figures["top1"] == result.metrics.top1
@@ -246,7 +247,7 @@ def test_training_reads_no_test_image_of_a_folder_with_splits(
     spoil(tmp_path, broken)
     pipeline.train(tiny(tmp_path / "data", {"training.epochs": 1}), tmp_path / "run")
     with pytest.raises(UserError, match="36 unreadable"):
-        pipeline.evaluate(tmp_path / "run" / "package", str(tmp_path / "data"))
+        evaluate(tmp_path / "run" / "package", str(tmp_path / "data"))
 
 
 def test_training_reads_no_image_that_it_held_out_for_testing(pictures, tiny, tmp_path):
@@ -258,22 +259,22 @@ def test_training_reads_no_image_that_it_held_out_for_testing(pictures, tiny, tm
     spoil(tmp_path / "data", held_out)
     result = pipeline.train(experiment, tmp_path / "run")
     with pytest.raises(UserError, match="3 unreadable") as caught:
-        pipeline.evaluate(result.package, str(tmp_path / "data"), split="test")
+        evaluate(result.package, str(tmp_path / "data"), split="test")
     assert all(name in str(caught.value) for name in held_out)
-    assert pipeline.evaluate(result.package, str(tmp_path / "data"), split="val").metrics.images
+    assert evaluate(result.package, str(tmp_path / "data"), split="val").metrics.images
 
 
 def test_a_changed_source_is_not_cut_again(pictures, trained, tmp_path):
     """One more picture could deal training pictures into the test split: refused, never guessed."""
     shutil.copytree(pictures, tmp_path / "data")
     source = str(tmp_path / "data")
-    same = pipeline.evaluate(trained.package, source, split="test")
+    same = evaluate(trained.package, source, split="test")
     assert same.metrics.images == 3
     first = sorted((tmp_path / "data").rglob("*.png"))[0]
     shutil.copy(first, first.with_name("000-new.png"))
     with pytest.raises(UserError, match="not the pictures this package was trained on, or some"):
-        pipeline.evaluate(trained.package, source, split="test")
-    assert pipeline.evaluate(trained.package, source, split="all").metrics.images == 37
+        evaluate(trained.package, source, split="test")
+    assert evaluate(trained.package, source, split="all").metrics.images == 37
 
 
 def test_evaluate_cuts_as_training_cut(pictures, trained):
@@ -395,7 +396,7 @@ def test_without_validation_images_the_last_weights_are_kept(pictures, tiny, tmp
     package = load_package(result.package)
     assert package.metrics == {}
     assert package.provenance["data"]["images"] == {"train": 33, "test": 3}
-    assert pipeline.evaluate(result.package, str(pictures)).metrics.images == 3
+    assert evaluate(result.package, str(pictures)).metrics.images == 3
 
 
 def test_the_best_weights_cannot_be_kept_without_validation_images(pictures, tiny, tmp_path):
@@ -463,9 +464,9 @@ def test_a_manifest_decides_what_is_trained_on_and_judged(described, pictures, t
     assert sum(kept) == 35
     assert recorded["manifest"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
     for split, number in (("test", 2), ("val", 1), ("train", 0)):
-        judged = pipeline.evaluate(result.package, str(pictures), split=split)
+        judged = evaluate(result.package, str(pictures), split=split)
         assert judged.metrics.images == kept[number]
-    assert pipeline.evaluate(result.package, str(pictures), split="all").metrics.images == 36
+    assert evaluate(result.package, str(pictures), split="all").metrics.images == 36
     data = load_training_data(under(manifest, tiny, pictures).data, 12, quiet)
     first, second = (table.paths[int(row)] for row in np.flatnonzero(table.splits == 0)[:2])
     assert first not in data.train.names
@@ -483,21 +484,21 @@ def test_evaluation_refuses_a_manifest_that_is_gone_or_deals_otherwise(
     shutil.move(manifest, moved)
     try:
         with pytest.raises(UserError, match="with this manifest, which is not there any more"):
-            pipeline.evaluate(result.package, source)
+            evaluate(result.package, source)
         given = DescribedSource(location=source, manifest=str(moved))
-        assert pipeline.evaluate(result.package, given).metrics.images == 9
+        assert evaluate(result.package, given).metrics.images == 9
         write_manifest_table(manifest, replace(table, notes={"edited": 1}))
         with pytest.raises(UserError, match="which has changed since"):
-            pipeline.evaluate(result.package, source)
+            evaluate(result.package, source)
         other = split_by_manifest(pictures, tmp_path / "o.parquet", seed=5)
         given = DescribedSource(location=source, manifest=str(other))
         with pytest.raises(UserError, match="not the pictures this package was trained on"):
-            pipeline.evaluate(result.package, given)
+            evaluate(result.package, given)
         labels = np.where(table.splits == 2, (table.labels + 1) % 3, table.labels)
         corrected = tmp_path / "c.parquet"  # other labels for testing: what is judged stays unseen
         write_manifest_table(corrected, replace(table, labels=labels))
         given = DescribedSource(location=source, manifest=str(corrected))
-        assert pipeline.evaluate(result.package, given).metrics.images == 9
+        assert evaluate(result.package, given).metrics.images == 9
     finally:
         shutil.copy(moved, manifest)
 
@@ -507,7 +508,7 @@ def test_another_source_is_judged_as_it_stands(described, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "data" / "test")
     for path in (tmp_path / "data").rglob("*.png"):  # others than it was trained on
         Image.open(path).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path)
-    assert pipeline.evaluate(result.package, str(tmp_path / "data")).metrics.images == 36
+    assert evaluate(result.package, str(tmp_path / "data")).metrics.images == 36
 
 
 def test_resume_goes_by_the_manifest_s_content(described, pictures, tiny, tmp_path):
@@ -536,7 +537,7 @@ def test_soft_labels_and_folds_train(pictures, tiny, tmp_path):
     assert len(data.validation) == 12
     result = pipeline.train(experiment, tmp_path / "run")
     assert result.validation is not None
-    assert pipeline.evaluate(result.package, str(pictures), split="val").metrics.images == 12
+    assert evaluate(result.package, str(pictures), split="val").metrics.images == 12
     with pytest.raises(UserError, match=r"data\.fold 0 needs a manifest with a column fold"):
         load_training_data(tiny(pictures, {"data.fold": 0}).data, 12, quiet)
 
@@ -550,7 +551,7 @@ def test_a_changed_file_stops_training_and_evaluation(pictures, tiny, tmp_path):
     tested = table.paths[int(np.flatnonzero(table.splits == 2)[0])]
     Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(data / tested)
     with pytest.raises(UserError, match=rf"1 image\(s\) have changed .*{tested}"):
-        pipeline.evaluate(result.package, str(data))
+        evaluate(result.package, str(data))
     trained_on = table.paths[int(np.flatnonzero(table.splits == 0)[0])]
     Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(data / trained_on)
     with pytest.raises(UserError, match=rf"1 image\(s\) have changed .*{trained_on}"):

@@ -16,7 +16,7 @@ from resnetkit.experiment import CONFIG_FILE, Experiment
 from resnetkit.export.package import load_package
 from resnetkit.finetuning.plan import Plan
 from resnetkit.jsonl import load_records
-from resnetkit.pipeline import evaluate
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.pipeline_finetuning import PLAN_FILE
 from resnetkit.runtime import verify_folder
 from resnetkit.types import UserError

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_every_recipe_is_a_whole_experiment(name):
 def test_the_recipes_that_were_promised():
     paper = {f"cifar10-resnet{depth}" for depth in PAPER}
     others = {"digits", "folder", "cifar10-resnet20-fast", "cifar10-resnet18", "imagenet-resnet50"}
-    others |= {"tiny-imagenet-resnet18-slim"}
+    others |= {"tiny-imagenet-resnet18-slim", "cifar10-resnet20-fast-augmix"}
     assert set(RECIPES) == paper | others
 
 
@@ -110,13 +110,21 @@ def test_the_papers_learning_rate(depth):
 
 
 def test_published_recipes_pin_how_they_are_executed():
-    for name in [*(f"cifar10-resnet{depth}" for depth in PAPER), "cifar10-resnet20-fast", "digits"]:
+    fast = ["cifar10-resnet20-fast", "cifar10-resnet20-fast-augmix"]
+    for name in [*(f"cifar10-resnet{depth}" for depth in PAPER), *fast, "digits"]:
         execution = load_recipe(name).execution
         assert "auto" not in (execution.precision, execution.memory_order, execution.compile)
 
 
 def test_the_fast_recipe_stays_within_30_epochs():
     assert (load_recipe("cifar10-resnet20-fast").training.epochs or 99) <= 30
+
+
+def test_the_augmix_recipe_is_the_fast_one_with_augmix_and_nothing_else():
+    fast, augmix = load_recipe("cifar10-resnet20-fast"), load_recipe("cifar10-resnet20-fast-augmix")
+    assert augmix.augment.policy == "augmix"
+    assert replace(augmix.augment, policy="none") == fast.augment
+    assert replace(augmix, augment=fast.augment, recipe=fast.recipe) == fast
 
 
 def test_the_imagenet_recipe_is_the_classic_one():

@@ -5,8 +5,9 @@ import pytest
 from resnetkit.config import from_yaml
 from resnetkit.data.shots import with_shots_seed
 from resnetkit.experiment import CONFIG_FILE, Experiment
-from resnetkit.pipeline import evaluate, train
+from resnetkit.pipeline import train
 from resnetkit.pipeline_data import read_training_data
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.types import UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,6 +17,7 @@ from resnetkit.data.seen import SeenWarning
 from resnetkit.data.split_plan import SplitPlan
 from resnetkit.data.splitting import split_source
 from resnetkit.export.package import SEEN, load_package, load_seen
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.runtime import commit_folder
 from resnetkit.types import UserError
 
@@ -32,7 +33,7 @@ def nobody(what, done, total):
 def refused(package, source, split="test", manifest=None):
     asked = DescribedSource(location=str(source), manifest=manifest and str(manifest))
     with pytest.raises(UserError, match=REFUSED.format(split)) as caught:
-        pipeline.evaluate(package, asked, split=split)
+        evaluate(package, asked, split=split)
     return str(caught.value)
 
 
@@ -77,7 +78,7 @@ def test_a_manifest_that_is_the_source_and_is_dealt_anew(pictures, train, tmp_pa
         return tmp_path / name
 
     package = train(write("m.csv", ("train", "train", "test")))
-    assert pipeline.evaluate(package, str(tmp_path / "m.csv")).metrics.images == 12
+    assert evaluate(package, str(tmp_path / "m.csv")).metrics.images == 12
     other = write(name, ("test", "test", "train"))
     assert "24 of the 24" in refused(package, other)
 
@@ -92,14 +93,14 @@ def test_a_copy_under_another_manifest(pictures, trained, tmp_path):
 def test_a_copy_s_own_test_folder_when_it_was_dealt_anew(parted, train, tmp_path):
     manifest = deal(parted, tmp_path / "m.parquet", deal_test_anew=True)
     package = train(parted, manifest=manifest)
-    assert pipeline.evaluate(package, str(parted)).metrics.images
+    assert evaluate(package, str(parted)).metrics.images
     shutil.copytree(parted, tmp_path / "copy")
     refused(package, tmp_path / "copy")
 
 
 def test_files_moved_from_train_to_test(parted, train):
     package = train(parted)
-    assert pipeline.evaluate(package, str(parted)).metrics.images == 9
+    assert evaluate(package, str(parted)).metrics.images == 9
     move(parted, "train", "test", 2)
     message = refused(package, parted)
     assert f"{parted}: 6 of the 15 " in message or f"{parted}: 5 of the 15 " in message
@@ -110,7 +111,7 @@ def test_contents_that_go_round_among_the_same_names(pictures, train, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(pictures, data)
     package = train(data)
-    assert pipeline.evaluate(package, str(data)).metrics.images == 3
+    assert evaluate(package, str(data)).metrics.images == 3
     for folder in data.iterdir():
         paths = sorted(folder.iterdir())
         contents = [path.read_bytes() for path in paths]
@@ -122,7 +123,7 @@ def test_contents_that_go_round_among_the_same_names(pictures, train, tmp_path):
 def test_train_and_all_say_so(pictures, trained):
     for split, count in (("train", 30), ("all", 33)):
         with pytest.warns(SeenWarning, match=rf"{count} of the \d+ images of {split} .*say little"):
-            pipeline.evaluate(trained.package, str(pictures), split=split)
+            evaluate(trained.package, str(pictures), split=split)
 
 
 def test_built_in_arrays_and_manifests_with_hashes_have_keys(trained, train, pictures, tmp_path):
@@ -154,17 +155,17 @@ def test_an_older_package_is_judged_with_a_warning(pictures, trained, tmp_path):
     commit_folder(old, write)
     load_package(old)
     with pytest.warns(SeenWarning, match="does not say which images it was trained on"):
-        assert pipeline.evaluate(old, str(pictures)).metrics.images == 3
+        assert evaluate(old, str(pictures)).metrics.images == 3
 
 
 def test_damaged_keys_are_found(trained, tmp_path, pictures):
     shutil.copytree(trained.package, tmp_path / "package")
     (tmp_path / "package" / SEEN).unlink()
     with pytest.raises(UserError, match=r"seen\.safetensors is missing"):
-        pipeline.evaluate(tmp_path / "package", str(pictures))
+        evaluate(tmp_path / "package", str(pictures))
 
 
 def test_other_pictures_are_judged_in_silence(trained, draw_pictures, tmp_path):
     for path in draw_pictures(tmp_path / "new" / "test").rglob("*.png"):
         Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
-    assert pipeline.evaluate(trained.package, str(tmp_path / "new")).metrics.images == 36
+    assert evaluate(trained.package, str(tmp_path / "new")).metrics.images == 36

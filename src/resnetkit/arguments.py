@@ -4,29 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateArguments:
-    """Judge a package on images it has not seen."""
-
-    package: tyro.conf.Positional[Path]
-    """Model-package folder."""
-    data: str
-    """Images with labels: see `resnetkit --help` for what SOURCE may be."""
-    split: Literal["test", "val", "train", "all"] = "test"
-    """Which images; a held-out split is cut as training cut it."""
-    manifest: str | None = None
-    """Manifest that says which images these are; by default the one of the training."""
-    some_classes: bool = False
-    """Images of some of the package's classes will do; a package that learned on needs not all."""
-    out: Path | None = None
-    """Folder for metrics.json and report.html."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,17 +71,20 @@ def build_loader(
 def build_preparation(
     experiment: Experiment, contract: InputContract, batches: Loader
 ) -> Callable[[Batch, int], tuple[Tensor, Tensor]]:
-    """The function that turns a batch into what the network learns from: images and targets."""
+    """The function that turns a batch into what the network learns from: images and targets.
+
+    Three images for each target where the loss compares views, see `prepare_batch`.
+    """
     augment, seed = experiment.augment, experiment.training.seed
     device = pick_device(experiment.execution.device)
+    views = experiment.training.jensen_shannon > 0
     steps = count_steps(experiment.training, batches.steps_per_epoch)
     early_epochs = (augment.early_share or 0.0) * steps / batches.steps_per_epoch
 
     def prepare(batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
         draws = Draws(seed, epoch, batch.indices, device)
-        images, targets = prepare_batch(
-            batch.to(device), draws, augment, contract, crop=not batches.crops_in_worker
-        )
+        moved, crop = batch.to(device), not batches.crops_in_worker
+        images, targets = prepare_batch(moved, draws, augment, contract, crop=crop, views=views)
         if augment.early_size is not None and epoch < early_epochs:
             images = shrink(images, augment.early_size)
         return arrange(images, experiment.execution), targets

@@ -14,22 +14,18 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from safetensors import SafetensorError
 
 from resnetkit import __version__
-from resnetkit.arguments import EvaluateArguments, NameArguments, PredictArguments
+from resnetkit.arguments import NameArguments, PredictArguments
 from resnetkit.config import suggest
 from resnetkit.terminal import STDERR, parse, show
 from resnetkit.types import CheckFailed, Interrupted, UserError
-
-if TYPE_CHECKING:
-    from resnetkit.evaluation.evaluate import AnyMetrics
 
 Result = dict[str, Any]
 
@@ -37,8 +33,11 @@ USAGE = """resnetkit: residual networks on your own images, from data to a model
 
   resnetkit train RECIPE --data SOURCE --out RUN [--resume] [--<part>.<setting> VALUE ...]
   resnetkit finetune --data SOURCE --out RUN [--weights WEIGHTS] [--strategy NAME] [--resume] [...]
-  resnetkit evaluate PACKAGE --data SOURCE [--split test] [--out DIR]
+  resnetkit evaluate PACKAGE --data SOURCE [--split test] [--out DIR] [--corruptions N] [...]
+  resnetkit compare PACKAGE_A PACKAGE_B --data SOURCE [--margin POINTS] [--out DIR]
+  resnetkit calibrate PACKAGE --data SOURCE --out PACKAGE [--precision P | --coverage C] [--sets S]
   resnetkit predict PACKAGE IMAGE_OR_FOLDER ... [--out FILE.csv|.jsonl|.parquet]
+  resnetkit explain PACKAGE IMAGE_OR_FOLDER ... --out DIR [--method NAME] [--target CLASS] [...]
   resnetkit data check|split|pack|preview|doctor SOURCE ...
   resnetkit import-weights FILE_OR_NAME --out PACKAGE [--model NAME] [--classes FILE|imagenet]
   resnetkit models [NAME]
@@ -84,6 +83,8 @@ def run(arguments: list[str]) -> None:
         print(json.dumps(result, allow_nan=False))
     if result.get("failures"):
         raise CheckFailed(f"{result['failures']} image(s) could not be read")
+    if result.get("worse"):
+        raise CheckFailed(f"B is worse than A: {'; '.join(result['worse'])}")
     if result.get("unsafe"):
         findings = result["findings"]
         allowable = all(findings[kind]["allowable"] for kind in result["unsafe"])
@@ -128,30 +129,6 @@ def run_train(arguments: list[str], as_json: bool) -> Result:
         "finished_because": result.finished_because,
         "validation": None if result.validation is None else result.validation.headline(),
     }
-
-
-def run_evaluate(arguments: list[str], as_json: bool) -> Result:
-    """Judge a package and print its accuracy with interval and per-class figures."""
-    from resnetkit.data.opening import DescribedSource
-    from resnetkit.pipeline import evaluate
-
-    asked = parse(EvaluateArguments, "evaluate", arguments)
-    result = evaluate(
-        asked.package,
-        DescribedSource(
-            location=asked.data, manifest=asked.manifest, some_classes=asked.some_classes
-        ),
-        split=asked.split,
-        out=asked.out,
-        device=asked.device,
-        console=STDERR,
-    )
-    metrics = result.metrics
-    if not as_json:
-        print_class_table(metrics)
-    lines = [f"{asked.split}: {metrics.images:,} images, {metrics.describe()}"]
-    show(lines + ([] if result.report is None else [f"Report   {result.report}"]), as_json)
-    return {"split": asked.split, **metrics.as_dict()}
 
 
 def run_predict(arguments: list[str], as_json: bool) -> Result:
@@ -229,8 +206,11 @@ def elsewhere(module: str, function: str) -> Callable[[list[str], bool], Result]
 COMMANDS: dict[str, Callable[[list[str], bool], Result]] = {
     "train": run_train,
     "finetune": elsewhere("resnetkit.cli_finetuning", "run_finetune"),
-    "evaluate": run_evaluate,
+    "evaluate": elsewhere("resnetkit.cli_evaluation", "run_evaluate"),
+    "compare": elsewhere("resnetkit.cli_evaluation", "run_compare"),
+    "calibrate": elsewhere("resnetkit.cli_evaluation", "run_calibrate"),
     "predict": run_predict,
+    "explain": elsewhere("resnetkit.cli_explanation", "run_explain"),
     "data": elsewhere("resnetkit.cli_data", "run_data_command"),
     "import-weights": elsewhere("resnetkit.cli_weights", "run_import_weights"),
     "models": run_models,
@@ -244,19 +224,6 @@ def find_command(name: str) -> Callable[[list[str], bool], Result]:
         hint = suggest(name, COMMANDS) or "."
         raise UserError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
     return COMMANDS[name]
-
-
-def print_class_table(metrics: AnyMetrics) -> None:
-    """Per-class figures on stdout; with average precision where a task has it."""
-    heads = {"precision": "precision", "recall": "recall", "f1": "F1"}
-    if metrics.score_name == "mean_average_precision":
-        heads = {"average_precision": "AP", **heads}
-    table = Table("class", "images", *heads.values(), box=None)
-    for row in metrics.per_class:
-        values = [getattr(row, name) for name in heads]
-        shown = ["-" if value is None else f"{100 * value:.1f} %" for value in values]
-        table.add_row(escape(row.name), f"{row.support:,}", *shown)
-    Console().print(table)
 
 
 def describe_continuation(arguments: Sequence[str]) -> str:

@@ -48,7 +48,8 @@ ACTING_ON_PICTURES = (
 )
 ACTING_ON_TIME = (
     r"model\..*|data\..*|augment\..*|optimizer\..*|execution\..*|"
-    r"training\.(seed|epochs|steps|micro_batches|ema_decay|clip_norm|label_smoothing|loss.*)"
+    r"training\.(seed|epochs|steps|micro_batches|ema_decay|clip_norm|label_smoothing|loss.*|"
+    r"jensen_shannon)"
 )
 
 

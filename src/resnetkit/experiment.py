@@ -83,6 +83,7 @@ class Experiment:
                 f"got {self.training.micro_batches}"
             )
         refuse_double_balance(self.data, self.training)
+        refuse_idle_consistency(self.augment, self.training)
 
 
 def refuse_double_balance(data: DataConfig, training: TrainingConfig) -> None:
@@ -96,6 +97,23 @@ def refuse_double_balance(data: DataConfig, training: TrainingConfig) -> None:
             raise UserError(
                 f"data.sampling {data.sampling} and training.{name} {value} correct the same "
                 "imbalance twice: choose one of them"
+            )
+
+
+def refuse_idle_consistency(augment: AugmentConfig, training: TrainingConfig) -> None:
+    """UserError when there would be no views to compare, or none that are of one image."""
+    if not training.jensen_shannon:
+        return
+    if augment.policy != "augmix":
+        raise UserError(
+            f"training.jensen_shannon {training.jensen_shannon:g} compares mixtures of AugMix, and "
+            f"augment.policy is {augment.policy}: set augment.policy augmix, or leave it out"
+        )
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if getattr(augment, name):
+            raise UserError(
+                f"training.jensen_shannon compares views of one image, and augment.{name} "
+                f"{getattr(augment, name):g} mixes images with each other: choose one of them"
             )
 
 

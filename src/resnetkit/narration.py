@@ -20,26 +20,21 @@ from resnetkit.data.checks.kinds import KINDS
 from resnetkit.data.contract import InputContract
 from resnetkit.data.dataset import TrainingData
 from resnetkit.data.sources import Split
+from resnetkit.evaluation.confidence import describe_confidence
 from resnetkit.evaluation.evaluate import AnyMetrics
-from resnetkit.evaluation.report import ReportInput
-from resnetkit.evaluation.samples import (
-    Sample,
-    choose_multilabel_samples,
-    choose_samples,
-    softmax,
-)
+from resnetkit.evaluation.report_input import EvaluationReport
 from resnetkit.experiment import Experiment
-from resnetkit.export.reference import contract_images
+from resnetkit.export.package import ModelPackage
 from resnetkit.jsonl import Record
 from resnetkit.models.counting import count_parameters
 from resnetkit.models.zoo import find_entry
+from resnetkit.narration_samples import sample_predictions
 from resnetkit.runtime import environment
 from resnetkit.training.loss import class_weights
 from resnetkit.training.plan import count_steps
 from resnetkit.training.state import TrainingState
 
 CLASSES_NAMED = 3  # at each end, where there are too many for one line
-NOTHING = "none of them"
 DECODED = {  # by data.storage
     "memory": "decoded once into memory",
     "files": "decoded by workers",
@@ -136,6 +131,8 @@ def describe_loss(experiment: Experiment, contract: InputContract) -> str:
     details = [f"gamma {config.focal_gamma:g}"] if config.loss == "focal" else []
     if config.label_smoothing:
         details.append(f"label smoothing {config.label_smoothing:g}")
+    if config.jensen_shannon:
+        details.append(f"Jensen-Shannon consistency {config.jensen_shannon:g}")
     task = "one class an image" if contract.task == "single-label" else "several classes an image"
     return ", ".join([f"{config.loss} for {task}", *details])
 
@@ -216,24 +213,26 @@ def count_images(data: TrainingData) -> dict[str, int]:
 
 
 def describe_run(
-    provenance: Mapping[str, Any],
-    model: nn.Module,
-    contract: InputContract,
-    judged: Mapping[str, Judged],
-    records: list[Record],
-) -> ReportInput:
+    package: ModelPackage, judged: Mapping[str, Judged], records: list[Record]
+) -> EvaluationReport:
     """What the report of a run or an evaluation says."""
+    provenance, contract = package.provenance, package.contract
     experiment, data = provenance.get("experiment", {}), provenance.get("data", {})
     imported = provenance.get("imported", {})  # weights from elsewhere have no experiment
     name = experiment["model"]["name"] if experiment else imported["network"]
     origin = data["source"] if data else imported["origin"]
-    samples = [sample for name in judged for sample in _samples(judged[name], contract)]
+    samples = [
+        sample
+        for one in judged.values()
+        for sample in sample_predictions(one.split, one.logits, package)
+    ]
     skipped = data.get("skipped", ())
-    return ReportInput(
+    left_out = [f"{len(skipped)} unreadable image(s) were left out: {', '.join(skipped)}"]
+    return EvaluationReport(
         title=f"{name} {'on' if data else 'from'} {origin}",
         recipe=provenance["recipe"],
         model=name,
-        parameters=count_parameters(model),
+        parameters=count_parameters(package.model),
         data=origin,
         class_names=contract.class_names,
         images=data.get("images", {}),
@@ -243,49 +242,5 @@ def describe_run(
         records=records,
         evaluations={name: judged[name].metrics for name in judged},
         samples=samples,
-        notes=[f"{len(skipped)} unreadable image(s) were left out: {', '.join(skipped)}"]
-        if skipped
-        else [],
+        notes=[*(left_out if skipped else []), describe_confidence(package.confidence)],
     )
-
-
-def _samples(judged: Judged, contract: InputContract) -> list[Sample]:
-    if contract.task == "multi-label":
-        return _multilabel_samples(judged, contract)
-    labels = judged.split.class_numbers
-    rows = choose_samples(judged.logits, labels)
-    images = contract_images(judged.split, np.array(rows), contract)
-    probabilities = softmax(judged.logits[rows])
-    names = contract.class_names
-    return [
-        Sample(
-            image=image,
-            name=judged.split.names[row],
-            true=names[labels[row]],
-            predicted=names[int(probability.argmax())],
-            probability=float(probability.max()),
-            right=bool(probability.argmax() == labels[row]),
-        )
-        for row, image, probability in zip(rows, images, probabilities, strict=True)
-    ]
-
-
-def _multilabel_samples(judged: Judged, contract: InputContract) -> list[Sample]:
-    rows = choose_multilabel_samples(judged.logits, judged.split.labels)
-    images = contract_images(judged.split, np.array(rows), contract)
-    names = contract.class_names
-    samples = []
-    for row, image in zip(rows, images, strict=True):
-        shown, said = judged.split.labels[row] > 0.5, judged.logits[row] > 0
-        shares = 1 / (1 + np.exp(-judged.logits[row].astype(np.float64)))
-        found = [f"{names[k]} {shares[k]:.0%}" for k in np.flatnonzero(said)]
-        sample = Sample(
-            image=image,
-            name=judged.split.names[row],
-            true=", ".join(names[k] for k in np.flatnonzero(shown)) or NOTHING,
-            predicted=", ".join(found) or NOTHING,
-            probability=None,
-            right=bool((shown == said).all()),
-        )
-        samples.append(sample)
-    return samples

@@ -218,6 +218,9 @@ def _choose_views(
     """As many augmented views of each image as pay; UserError where some must, and none do."""
     augment, config = experiment.augment, _config(experiment)
     choice = ViewChoice(views=0, reason=why_not_cacheable(request.part, augment) or "")
+    if experiment.training.jensen_shannon and not choice.reason:
+        reason = "training.jensen_shannon compares three views of an image at a time"
+        choice = ViewChoice(views=0, reason=reason)
     if not choice.reason:
         size = math.prod(feature_shape(model, request)) * 4
         images, free = len(request.split), FeatureCache().free_bytes()

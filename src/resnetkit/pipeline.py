@@ -1,13 +1,13 @@
 """The whole of resnetkit on one page: one short function per stage. Read this file first.
 
-`train` goes from a source of images to a model package, `evaluate` judges a package on images it
-has never seen, `predict` labels pictures. What a network must be shown is never guessed: it is the
-input contract, made while training and read from the package ever after.
+`train` goes from a source of images to a model package, `predict` labels pictures. How `evaluate`
+judges a package on images it has never seen is a page of its own: `pipeline_evaluation`. What a
+network must be shown is never guessed: it is the input contract, made while training and read from
+the package ever after.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,43 +26,23 @@ from resnetkit.build import (
     identify,
     refuse_choice_without_validation,
     settle_choices,
-    with_workers,
 )
 from resnetkit.config import to_yaml
 from resnetkit.data.contract import InputContract
-from resnetkit.data.dataset import TrainingData, load_evaluation_split, load_training_data
+from resnetkit.data.dataset import TrainingData, load_training_data
 from resnetkit.data.loader import Loader
-from resnetkit.data.opening import DescribedSource
-from resnetkit.data.past import find_dealings
 from resnetkit.data.shots import with_shots_seed
-from resnetkit.data.sources import Split, refuse_inside
+from resnetkit.data.sources import Split
+from resnetkit.evaluation.confidence import confidence_of_training
 from resnetkit.evaluation.evaluate import AnyMetrics, task_metrics
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.evaluation.report import write_report
-from resnetkit.experiment import (
-    CONFIG_FILE,
-    Experiment,
-    load_run,
-    recorded_experiment,
-    recorded_past,
-    refuse_unwritable,
-)
-from resnetkit.export.package import (
-    ModelPackage,
-    golden_outputs,
-    load_package,
-    load_seen,
-    save_package,
-)
+from resnetkit.experiment import CONFIG_FILE, Experiment, load_run
+from resnetkit.export.package import ModelPackage, golden_outputs, save_package
 from resnetkit.export.reference import golden_images, reference_statistics
 from resnetkit.jsonl import keep_records, load_records
 from resnetkit.models.zoo import architecture_of, build_model, find_entry, resolve_model
-from resnetkit.narration import (
-    Judged,
-    announce,
-    describe_provenance,
-    describe_run,
-)
+from resnetkit.narration import Judged, announce, describe_provenance, describe_run
 from resnetkit.runtime import pick_device, reuse_freed_memory, write_file_atomically
 from resnetkit.serving.predictor import Failure, Prediction, load
 from resnetkit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -84,15 +64,6 @@ class TrainingResult:
     seconds: float
     finished_because: str
     validation: AnyMetrics | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How a package fared on one split; `report` is None when no folder was given for it."""
-
-    split: str
-    metrics: AnyMetrics
-    report: Path | None
 
 
 def train(
@@ -123,48 +94,6 @@ def train(
     return keep_result(experiment, data, state, out)
 
 
-def evaluate(
-    package_folder: Path,
-    source: str | DescribedSource,
-    *,
-    split: str = "test",
-    out: Path | None = None,
-    device: str = "auto",
-    console: Console | None = None,
-) -> Evaluation:
-    """Judge a package on one split of a source, cut as the package's own training cut it.
-
-    Where training had a manifest, the split is the manifest's; `DescribedSource` gives another, and
-    says whether classes may be missing, as they may for a package that learned on.
-    Raises UserError when the source has no such split, has other classes than the package, images
-    that cannot be read, or images that would count as unseen although the package has seen them.
-    """
-    asked = DescribedSource(location=source) if isinstance(source, str) else source
-    package = load_package(package_folder)
-    if out is not None:
-        refuse_unwritable(out)
-        refuse_inside(asked.location, out)
-    experiment = recorded_experiment(package.provenance, str(package_folder))
-    # The worker count is the training machine's; this one has its own.
-    experiment = replace(experiment, data=with_workers(replace(experiment.data, workers=None)))
-    seen = load_seen(package_folder)
-    past = recorded_past(package.provenance, package.contract, seen, str(package_folder))
-    with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
-        dealings = find_dealings(past, asked, split)
-        images = load_evaluation_split(dealings, split, past, bar, some_classes=asked.some_classes)
-    model = package.model.to(pick_device(device))
-    batches = build_loader(experiment, images, package.contract, shuffle=False)
-    judged = judge(model, images, package.contract, batches)
-    if out is None:
-        return Evaluation(split=split, metrics=judged.metrics, report=None)
-    out.mkdir(parents=True, exist_ok=True)
-    figures = {"split": split, "source": asked.location, **judged.metrics.as_dict()}
-    write_file_atomically(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
-    report = describe_run(package.provenance, model, package.contract, {split: judged}, [])
-    write_report(out / "report.html", report)
-    return Evaluation(split=split, metrics=judged.metrics, report=out / "report.html")
-
-
 def predict(
     package_folder: Path, paths: Sequence[Path], *, device: str = "auto", batch_size: int = 64
 ) -> list[Prediction | Failure]:
@@ -187,7 +116,8 @@ def settle(
     config = experiment.training
     if not is_open(experiment.execution) and config.time_budget_minutes is None:
         return experiment
-    images, _ = build_preparation(experiment, data.contract, batches)(next(batches.batches(0)), 0)
+    prepare = build_preparation(experiment, data.contract, batches)
+    images, targets = prepare(next(batches.batches(0)), 0)
     measured = choose_execution(
         model,
         experiment.execution,
@@ -196,7 +126,7 @@ def settle(
         count_steps(config, batches.steps_per_epoch),
     )
     for row in measured:
-        console.print(f"  measured {row.describe()}: {len(images) / row.seconds:,.0f} images/s")
+        console.print(f"  measured {row.describe()}: {len(targets) / row.seconds:,.0f} images/s")
     best = measured[0]
     if config.time_budget_minutes is not None:
         config = fit_time_budget(config, best.seconds, batches.steps_per_epoch)
@@ -244,17 +174,19 @@ def keep_result(
     model, contract = state.model, data.contract
     model.load_state_dict(state.best_weights)
     model.eval()
-    judged: dict[str, Judged] = {}
+    judged, confidence = {}, None
     if data.validation is not None:
         batches = build_loader(experiment, data.validation, contract, shuffle=False)
-        judged["validation"] = judge(model, data.validation, contract, batches)
-    provenance = {**describe_provenance(experiment, data, state), **(origin or {})}
+        judged["validation"] = one = judge(model, data.validation, contract, batches)
+        labels, source = data.validation.labels, experiment.data.source
+        confidence = confidence_of_training(one.logits, labels, contract.task, source)
     package = ModelPackage(
         model=model,
         architecture=architecture_of(model),
         contract=contract,
-        provenance=provenance,
+        provenance={**describe_provenance(experiment, data, state), **(origin or {})},
         metrics={name: judged[name].metrics.headline() for name in judged},
+        confidence=confidence,
     )
     save_package(
         out / "package",
@@ -264,7 +196,7 @@ def keep_result(
         seen=data.seen,
     )
     records = load_records(out / "metrics.jsonl")
-    write_report(out / "report.html", describe_run(provenance, model, contract, judged, records))
+    write_report(out / "report.html", describe_run(package, judged, records))
     return TrainingResult(
         package=out / "package",
         report=out / "report.html",

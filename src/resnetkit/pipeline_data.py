@@ -168,7 +168,8 @@ def expose(experiment: Experiment, data: TrainingData, epoch: int, images: int) 
     indices: list[int] = []
     for batch in batches.batches(epoch - 1):
         inputs, wanted = prepare(batch, epoch - 1)
-        seen += [*to_pixels(inputs, contract)]
+        views = len(inputs) // len(wanted)  # of several, the first is the one not mixed
+        seen += [*to_pixels(inputs[views - 1 :: views], contract)]
         targets += [*wanted.cpu().numpy()]
         indices += (batch.indices % len(train)).tolist()
         if len(indices) >= images:

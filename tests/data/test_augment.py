@@ -272,7 +272,7 @@ def test_mixing_off_returns_the_very_batch():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("policy", ["none", "randaugment", "trivialaugment"])
+@pytest.mark.parametrize("policy", ["none", "randaugment", "trivialaugment", "augmix"])
 def test_an_image_is_augmented_alike_in_any_batch(policy, channels):
     config = AugmentConfig(**{**vars(EVERYTHING), "policy": policy})
     images, contract = pixels(24, channels, 12, 12), contract_for(channels)
@@ -328,6 +328,33 @@ def test_prepare_batch_gives_float_images_and_one_hot_targets():
     assert targets.dtype == torch.float32
 
 
+def test_three_views_are_the_image_and_two_mixtures_in_the_same_crop_and_flip():
+    contract, images = contract_for(3), pixels(24, 3, 12, 12)
+    rest = {"pad_crop": 2, "horizontal_flip": True, "color_jitter": 0.3, "cutout": 3}
+    config = AugmentConfig(policy="augmix", **rest)
+    batch = Batch(images=images, labels=torch.arange(24) % 3, indices=torch.arange(24))
+    views, targets = prepare_batch(batch, draws_for(24), config, contract, crop=True, views=True)
+    assert views.shape == (72, 3, 12, 12)
+    assert targets.argmax(1).tolist() == batch.labels.tolist()
+    plain, first, second = views.unflatten(0, (24, 3)).unbind(1)
+    usual = augment_images(images, draws_for(24), config, contract, crop=True)
+    torch.testing.assert_close(first, usual, rtol=0, atol=0)  # the same mixture as without views
+    unmixed = augment_images(images, draws_for(24), AugmentConfig(**rest), contract, crop=True)
+    torch.testing.assert_close(plain, unmixed, rtol=0, atol=0)
+    assert not torch.equal(first, second)
+    holes = [(view == 0).all(dim=1) for view in (plain, first, second)]  # of cropping and cutout
+    assert (holes[0] & holes[1] & holes[2]).flatten(1).any(1).all()
+    alone, _ = prepare_batch(
+        Batch(images=images[5:6], labels=batch.labels[5:6], indices=torch.tensor([5])),
+        draws_for(1, 5),
+        config,
+        contract,
+        crop=True,
+        views=True,
+    )
+    torch.testing.assert_close(alone, views[15:18], rtol=0, atol=0)
+
+
 def test_shrink_averages():
     images = noise(2, 3, 8, 8)
     assert shrink(images, 4).shape == (2, 3, 4, 4)
@@ -345,6 +372,20 @@ def test_shrink_averages():
         ({"color_jitter": 1.5}, "augment.color_jitter must be at most 1, got 1.5"),
         ({"randaugment_magnitude": 31}, "between 0 and 30, got 31"),
         ({"randaugment_operations": 0}, "augment.randaugment_operations must be 1 or more"),
+        ({"augmix_severity": 0}, "augment.augmix_severity must be between 1 and 10, got 0"),
+        ({"augmix_severity": 11}, "augment.augmix_severity must be between 1 and 10, got 11"),
+        ({"augmix_width": 0}, "augment.augmix_width must be 1 or more, got 0"),
+        ({"augmix_depth": 0}, "augment.augmix_depth must be 1 or more, got 0"),
+        ({"augmix_alpha": 0.0}, "augment.augmix_alpha must be above 0, got 0.0"),
+        (
+            {"augmix_width": 4},
+            "augment.augmix_width has no effect with augment.policy none: leave it out, or set "
+            "augment.policy to augmix",
+        ),
+        (
+            {"policy": "augmix", "randaugment_operations": 1},
+            "randaugment_operations has no effect with augment.policy augmix",
+        ),
         ({"early_size": 16}, "give both"),
         ({"early_share": 0.5}, "give both"),
         ({"early_size": 0, "early_share": 0.5}, "augment.early_size must be 1 or more"),

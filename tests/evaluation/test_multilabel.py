@@ -5,14 +5,18 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
+import torchmetrics.functional.classification as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
     average_precision_score,
     log_loss,
     precision_recall_fscore_support,
+    roc_auc_score,
 )
 
+from resnetkit.evaluation.intervals import f1_interval, wilson_interval
 from resnetkit.evaluation.multilabel import compute_multilabel_metrics
 from resnetkit.types import UserError
 
@@ -153,3 +157,90 @@ def test_too_little_evidence_has_no_interval():
     assert found is not None
     faultless = compute_multilabel_metrics(labels - 0.5, labels, names(2))
     assert faultless.mean_average_precision_interval is None  # every resample is faultless too
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    images=st.integers(1, 60),
+    classes=st.integers(2, 6),
+    ties=st.booleans(),
+)
+def test_every_figure_equals_torchmetrics(seed, images, classes, ties):
+    logits, labels = draw(seed, images, classes, ties=ties)
+    metrics = compute_multilabel_metrics(logits, labels, names(classes), resamples=1)
+    # Its single precision would make ties of what are none.
+    scores, truth = torch.from_numpy(logits.astype(np.float64)), torch.from_numpy(labels).int()
+    scores = scores.sigmoid()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a class no image, or every one, shows
+        theirs = {
+            name: getattr(reference, f"multilabel_{name}")(scores, truth, classes, average=None)
+            for name in ("average_precision", "auroc", "precision", "recall", "f1_score")
+        }
+    micro = reference.multilabel_f1_score(scores, truth, classes, average="micro").item()
+    assert metrics.micro.f1 == pytest.approx(micro, abs=1e-6)
+    for k, row in enumerate(metrics.per_class):
+        figures = {name: values[k].item() for name, values in theirs.items()}
+        for field, name in (("precision", "precision"), ("recall", "recall"), ("f1", "f1_score")):
+            assert (getattr(row, field) or 0.0) == pytest.approx(figures[name], abs=1e-6)
+        if row.support:
+            expected = pytest.approx(figures["average_precision"], abs=1e-6)
+            assert row.average_precision == expected
+        if 0 < row.support < images:
+            assert row.auroc == pytest.approx(figures["auroc"], abs=1e-6)
+        else:
+            assert row.auroc is None
+
+
+def common(seed, images, classes=5, *, ties=False):
+    """Every class is shown by about a third of the images."""
+    generator = np.random.default_rng(seed)
+    labels = (generator.random((images, classes)) < 0.3).astype(np.float32)
+    logits = generator.normal(size=(images, classes)) + labels
+    return (np.round(logits) if ties else logits).astype(np.float32), labels
+
+
+def test_areas_equal_scikit_learns():
+    logits, labels = common(4, 60, ties=True)
+    metrics = compute_multilabel_metrics(logits, labels, names(5))
+    expected = [roc_auc_score(labels[:, k], logits[:, k]) for k in range(5)]
+    assert [row.auroc for row in metrics.per_class] == pytest.approx(expected)
+    assert metrics.auroc == pytest.approx(roc_auc_score(labels, logits))
+    assert metrics.auroc_interval[0] < metrics.auroc < metrics.auroc_interval[1]
+
+
+def test_every_class_and_average_has_its_intervals():
+    logits, labels = common(0, 200)
+    metrics = compute_multilabel_metrics(logits, labels, names(5))
+    for row in metrics.per_class:
+        hits = round(row.recall * row.support)
+        assert row.recall_interval == wilson_interval(hits, row.support)
+        assert row.precision_interval == wilson_interval(hits, row.predicted)
+        assert row.f1_interval == f1_interval(hits, row.support, row.predicted)
+        low, high = row.average_precision_interval
+        assert 0 <= low < row.average_precision < high <= 1
+    quick = compute_multilabel_metrics(logits, labels, names(5), resamples=0)
+    assert quick.per_class[0].average_precision_interval is None
+    assert quick.per_class[0].auroc is quick.auroc is quick.micro.f1_interval is None
+    assert quick.headline() == metrics.headline() | {"mean_average_precision_interval": None}
+
+
+@pytest.mark.parametrize("kind", ["micro", "macro"])
+def test_the_intervals_of_the_averages_are_a_bootstrap_over_images(kind):
+    logits, labels = common(1, 80, 3)
+    metrics = compute_multilabel_metrics(logits, labels, names(3), resamples=150)
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(150):
+        rows = generator.integers(80, size=80)
+        drawn.append(
+            precision_recall_fscore_support(
+                labels[rows], logits[rows] > 0, average=kind, zero_division=0
+            )[:3]
+        )
+    bounds = np.quantile(drawn, (0.025, 0.975), axis=0)
+    average = getattr(metrics, kind)
+    for place, field in enumerate(("precision", "recall", "f1")):
+        found = getattr(average, f"{field}_interval")
+        assert found == pytest.approx(tuple(bounds[:, place])), field

@@ -1,12 +1,10 @@
 import numpy as np
-import pytest
 from scipy.special import softmax as scipy_softmax
 
 from resnetkit.evaluation.samples import (
     choose_multilabel_samples,
     choose_samples,
     softmax,
-    thumbnail,
 )
 
 
@@ -33,15 +31,3 @@ def test_of_several_classes_the_surest_mistakes_come_first_then_the_most_doubtfu
 def test_softmax_equals_scipy_and_never_overflows():
     logits = np.array([[1000.0, 0.0, -1000.0], [1.0, 2.0, 3.0]], np.float32)
     np.testing.assert_allclose(softmax(logits), scipy_softmax(logits.astype(float), axis=1))
-
-
-@pytest.mark.parametrize(
-    ("image", "shape"),
-    [((1, 8, 8), (8, 8)), ((3, 32, 32), (32, 32, 3)), ((3, 200, 100), (96, 48, 3))],
-)
-def test_thumbnails_are_small_and_small_images_stay_as_they_are(image, shape):
-    pixels = np.random.default_rng(0).integers(0, 256, image).astype(np.uint8)
-    small = thumbnail(pixels)
-    assert small.shape == shape
-    if max(shape) < 96:
-        np.testing.assert_array_equal(np.atleast_3d(small), pixels.transpose(1, 2, 0))

@@ -211,6 +211,13 @@ def test_what_it_says_of_known_cases(changes, wanted):
     assert {name: chosen.get(name) for name in wanted} == wanted
 
 
+def test_images_are_not_mixed_where_views_of_one_image_are_compared():
+    own = {"augment.policy": "augmix", "training.jensen_shannon": 12.0}
+    facts = replace(DEFECTS, images=50_000)
+    assert "augment.mixup_alpha" in choose_settings(facts, SLIM).settings
+    assert "augment.mixup_alpha" not in choose_settings(facts, SLIM, own).settings
+
+
 @pytest.mark.parametrize("images", [6, 600])  # a head that is fitted, and one that is trained
 def test_few_old_images_are_drawn_as_often_as_new_ones(images):
     facts, own = replace(DEFECTS, images=images), {"finetuning.classes": "add"}

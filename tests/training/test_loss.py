@@ -15,6 +15,7 @@ from resnetkit.training.loss import (
     LossTerms,
     build_loss,
     class_weights,
+    jensen_shannon,
     logit_shifts,
     refuse_absent_classes,
     settle_loss,
@@ -250,3 +251,50 @@ def test_absent_classes_do_no_harm_where_nothing_is_divided_by_their_size():
     refuse_absent_classes(weighted, "multi-label", several, names)
     weights = class_weights(weighted, "multi-label", several.sum(0), 2)
     assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
+def test_jensen_shannon_is_the_published_formula(scale):
+    logits = scale * torch.randn(7, 3, 5, generator=torch.Generator().manual_seed(2)).double()
+    logits.requires_grad_()
+    p = torch.softmax(logits.detach(), dim=2)
+    mixture = p.mean(dim=1).clamp(1e-300, 1).log()  # the published code clamps at 1e-7
+    parts = [torch.special.xlogy(q, q) - q * mixture for q in p.unbind(1)]
+    ours = jensen_shannon(logits)
+    torch.testing.assert_close(ours, sum(part.sum(dim=1).mean() for part in parts) / 3)
+    ours.backward()
+    assert logits.grad.isfinite().all()
+
+
+@given(st.integers(0, 1000), st.integers(1, 4), st.floats(0.0, 50.0))
+@settings(max_examples=30, deadline=None)
+def test_jensen_shannon_is_zero_for_equal_views_and_at_most_log_3(seed, images, scale):
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(images, 3, 4, generator=generator)
+    assert -1e-6 <= float(jensen_shannon(logits)) <= math.log(3) + 1e-6
+    equal = logits[:, :1].expand(-1, 3, -1)
+    assert abs(float(jensen_shannon(equal))) < 1e-6
+
+
+def test_with_consistency_the_first_view_is_learnt_and_the_others_follow_it():
+    logits, targets = draw(images=6)
+    views = torch.stack([logits, logits + 1, -logits], dim=1)  # the second has the same softmax
+    plain = build("single-label", label_smoothing=0.1, class_weights="inverse")
+    both = build("single-label", label_smoothing=0.1, class_weights="inverse", jensen_shannon=12.0)
+    expected = plain(logits, targets) + 12 * jensen_shannon(views)
+    torch.testing.assert_close(both(views.flatten(0, 1), targets), expected)
+    assert jensen_shannon(views) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [(task, name) for task, name in NAMES if (task, name)[1] != "cross-entropy"]
+)
+def test_consistency_needs_a_softmax(task, name):
+    config = TrainingConfig(loss=name, jensen_shannon=12.0)
+    if (task, name) == ("single-label", "focal"):
+        assert settle_loss(config, task).jensen_shannon == 12.0
+        return
+    with pytest.raises(
+        UserError, match=rf"^training\.jensen_shannon .* which the {name} loss of a"
+    ):
+        settle_loss(config, task)

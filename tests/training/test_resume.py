@@ -18,6 +18,7 @@ from tiny_run import (
     build_task,
 )
 
+from resnetkit.data.augment import AugmentConfig
 from resnetkit.optim.optimizers import OptimizerConfig
 from resnetkit.training.checkpoint import load_checkpoint
 from resnetkit.training.state import TrainingState
@@ -36,8 +37,19 @@ BFLOAT16 = replace(
     execution=replace(SGD.execution, precision="bfloat16"),
 )
 MUON = replace(SGD, optimizer=OptimizerConfig(name="muon", learning_rate=0.1))
+AUGMIX = replace(
+    SGD.train(jensen_shannon=12.0, micro_batches=2),
+    augment=AugmentConfig(policy="augmix", pad_crop=1, horizontal_flip=True),
+)
 ONE_STEP_EPOCHS = replace(SGD.train(epochs=9), batch_size=44)
-SETUPS = {"sgd": SGD, "adamw": ADAMW, "bfloat16": BFLOAT16, "muon": MUON, "short": ONE_STEP_EPOCHS}
+SETUPS = {
+    "sgd": SGD,
+    "adamw": ADAMW,
+    "bfloat16": BFLOAT16,
+    "muon": MUON,
+    "augmix": AUGMIX,
+    "short": ONE_STEP_EPOCHS,
+}
 
 
 class Killed(Exception):  # noqa: N818

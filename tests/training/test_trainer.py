@@ -87,6 +87,36 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch(count, parts):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("count", "parts"), [(8, 2), (7, 3), (5, 4)])
+def test_micro_batches_keep_the_three_views_of_an_image_together(count, parts):
+    setup = replace(PLAIN.train(jensen_shannon=12.0), augment=AugmentConfig(policy="augmix"))
+    net = build_net(batch_norm=False, dropout=0.0)
+    loss, expected = gradients(setup, net, count)
+    split_loss, accumulated = gradients(setup.train(micro_batches=parts), net, count)
+    assert split_loss == pytest.approx(loss, abs=1e-5)
+    for ours, theirs in zip(accumulated, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_a_step_with_consistency_counts_each_image_once_and_learns_from_the_clean_one():
+    setup = replace(PLAIN.train(jensen_shannon=12.0), augment=AugmentConfig(policy="augmix"))
+    net = build_net(batch_norm=False, dropout=0.0)
+    state = build_state(setup, copy.deepcopy(net))
+    task, batch = build_task(setup, state), next(build_loader(setup).batches(0))
+    images, targets = task.prepare(batch, 0)
+    assert (len(images), len(targets)) == (24, 8)
+    with torch.no_grad():
+        probabilities = net(images).softmax(dim=1).unflatten(0, (8, 3))
+    mean = probabilities.mean(dim=1).log()
+    divergences = [
+        F.kl_div(mean, probabilities[:, view], reduction="batchmean") for view in range(3)
+    ]
+    clean = -(targets * probabilities[:, 0].log()).sum(dim=1).mean()
+    report = train_step(state, task, batch, 0)
+    assert report.images == 8
+    torch.testing.assert_close(report.loss, clean + 12 * sum(divergences) / 3)
+
+
 def test_clipping_bounds_the_norm_of_the_whole_gradient():
     plain_sgd = OptimizerConfig(learning_rate=1.0, weight_decay=0.0, momentum=0.0)
     base = replace(PLAIN, optimizer=plain_sgd, schedule=ScheduleConfig(name="constant"))

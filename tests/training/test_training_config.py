@@ -33,6 +33,7 @@ from resnetkit.types import UserError
             "effective_number_beta must lie between 0 and 1, got 1: .*towards 1 they weigh",
         ),
         ({"logit_adjustment": -1.0}, "logit_adjustment must be 0 or more"),
+        ({"jensen_shannon": -1.0}, "training.jensen_shannon must be 0 or more, got -1.0"),
         (
             {"class_weights": "inverse", "logit_adjustment": 1.0},
             "class_weights inverse and training.logit_adjustment 1 correct the same imbalance",

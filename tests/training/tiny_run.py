@@ -111,7 +111,10 @@ def build_state(setup: Setup, net: nn.Module) -> TrainingState:
 def build_task(setup: Setup, state: TrainingState, folder: Path | None = None) -> TrainingTask:
     def prepare(batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
         draws = Draws(setup.training.seed, epoch, batch.indices, torch.device("cpu"))
-        images, targets = prepare_batch(batch, draws, setup.augment, CONTRACT, crop=True)
+        views = setup.training.jensen_shannon > 0
+        images, targets = prepare_batch(
+            batch, draws, setup.augment, CONTRACT, crop=True, views=views
+        )
         return arrange(images, setup.execution), targets
 
     def save(present: TrainingState) -> None:

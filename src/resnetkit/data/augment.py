@@ -7,101 +7,41 @@ normalised afterwards; what a crop or a hole leaves empty is then zero, the mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resnetkit.data.augment_config import AugmentConfig
+from resnetkit.data.augmix import augment_and_mix
 from resnetkit.data.contract import InputContract, normalise
 from resnetkit.data.crops import CROP_DRAWS, crop_shares
 from resnetkit.data.draws import Draws
 from resnetkit.data.policy import POLICIES
-from resnetkit.types import Batch, UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Which augmentations training applies; the defaults apply none."""
-
-    pad_crop: int = 0
-    """Pad this many pixels on every side, then crop back at a random place."""
-    horizontal_flip: bool = False
-    """Mirror half of the images."""
-    alternate_flips: bool = False
-    """Mirror each image in every other epoch, instead of by chance: none is seen twice in a row
-    the same way round (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6)."""
-    resized_crop_scale: tuple[float, float] | None = None
-    """Share of the area that a random resized crop keeps, e.g. 0.08 1.0 (Inception crop)."""
-    color_jitter: float = 0.0
-    """Strength of random brightness, contrast and saturation, 0 to 1."""
-    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
-    """A published policy of image operations."""
-    randaugment_operations: int = 2
-    """Operations an image gets under RandAugment."""
-    randaugment_magnitude: int = 9
-    """Strength under RandAugment, 0 to 30."""
-    cutout: int = 0
-    """Side of a square hole in pixels."""
-    mixup_alpha: float = 0.0
-    """Beta(alpha, alpha) of mixup; 0 is off."""
-    cutmix_alpha: float = 0.0
-    """Beta(alpha, alpha) of CutMix; 0 is off. With mixup on too, each batch gets one of them."""
-    early_size: int | None = None
-    """Side of the images in the early epochs: smaller ones cost less (Howard 2018)."""
-    early_share: float | None = None
-    """Share of all epochs trained at `early_size`."""
-
-    def __post_init__(self) -> None:
-        for name in ("pad_crop", "cutout", "mixup_alpha", "cutmix_alpha", "color_jitter"):
-            if getattr(self, name) < 0:
-                raise UserError(f"augment.{name} must be 0 or more, got {getattr(self, name)}")
-        if self.color_jitter > 1:
-            raise UserError(f"augment.color_jitter must be at most 1, got {self.color_jitter}")
-        if not 0 <= self.randaugment_magnitude <= 30:
-            raise UserError(
-                "augment.randaugment_magnitude must be between 0 and 30, "
-                f"got {self.randaugment_magnitude}"
-            )
-        for name in ("randaugment_operations", "early_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"augment.{name} must be 1 or more, got {value}")
-        for name, default in (("randaugment_operations", 2), ("randaugment_magnitude", 9)):
-            if self.policy != "randaugment" and getattr(self, name) != default:
-                raise UserError(
-                    f"augment.{name} has no effect with augment.policy {self.policy}: "
-                    "leave it out, or set augment.policy to randaugment"
-                )
-        if self.alternate_flips and not self.horizontal_flip:
-            raise UserError("augment.alternate_flips needs augment.horizontal_flip")
-        if self.early_share is not None and not 0 < self.early_share <= 1:
-            raise UserError(f"augment.early_share must be in (0, 1], got {self.early_share}")
-        if (self.early_size is None) != (self.early_share is None):
-            raise UserError(
-                "augment.early_size and augment.early_share only act together: give both"
-            )
-        scale = self.resized_crop_scale
-        if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
-            raise UserError(
-                "augment.resized_crop_scale needs 0 < smallest <= largest <= 1, "
-                f"got {scale[0]} {scale[1]}"
-            )
+from resnetkit.types import Batch
 
 
 def prepare_batch(
-    batch: Batch, draws: Draws, config: AugmentConfig, contract: InputContract, *, crop: bool
+    batch: Batch,
+    draws: Draws,
+    config: AugmentConfig,
+    contract: InputContract,
+    *,
+    crop: bool,
+    views: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """What one training step learns from: images float [N,C,H,W] and targets float [N,K].
 
     Targets are the class alone, or soft labels or indicators as the batch has them; then mixed.
     `crop` says whether the random resized crop is still to be done here; images decoded by workers
-    come cropped already, where the full resolution was at hand.
+    come cropped already, where the full resolution was at hand. With `views` there are three images
+    for each target, see `augment_views`.
     """
+    targets = to_targets(batch.labels, contract.num_classes)
+    if views:
+        return augment_views(batch.images, draws, config, contract, crop=crop), targets
     images = augment_images(batch.images, draws, config, contract, crop=crop)
-    return mix_batch(images, to_targets(batch.labels, contract.num_classes), draws, config)
+    return mix_batch(images, targets, draws, config)
 
 
 def to_targets(labels: Tensor, num_classes: int) -> Tensor:
@@ -115,10 +55,41 @@ def augment_images(
     images: Tensor, draws: Draws, config: AugmentConfig, contract: InputContract, *, crop: bool
 ) -> Tensor:
     """Images uint8 [N,C,H,W] augmented and normalised: float [N,C,H,W]."""
-    if config.policy != "none":
-        images = POLICIES[config.policy](
-            images, draws, config.randaugment_operations, config.randaugment_magnitude
-        )
+    images = apply_policy(images, draws, config)
+    return _present(images, draws, config, contract, crop=crop)
+
+
+def augment_views(
+    images: Tensor, draws: Draws, config: AugmentConfig, contract: InputContract, *, crop: bool
+) -> Tensor:
+    """Three views of each image uint8 [N,C,H,W], one after the other: float [3N,C,H,W].
+
+    The image without the policy and two independent mixtures of AugMix, all in the same crop, flip
+    and colours: what the Jensen-Shannon consistency compares (Hendrycks et al. 2020, section 3).
+    """
+    assert config.policy == "augmix", config.policy
+    assert not config.mixup_alpha, "mixed targets belong to no single image"
+    assert not config.cutmix_alpha, "mixed targets belong to no single image"
+    shown = [images, *(apply_policy(images, draws, config, view) for view in (0, 1))]
+    views = [_present(one, draws, config, contract, crop=crop) for one in shown]
+    return torch.stack(views, dim=1).flatten(0, 1)
+
+
+def apply_policy(images: Tensor, draws: Draws, config: AugmentConfig, view: int = 0) -> Tensor:
+    """Images uint8 [N,C,H,W] under the policy: in 0…255, uint8 or, where mixed, float32."""
+    if config.policy == "none":
+        return images
+    if config.policy == "augmix":
+        return augment_and_mix(images, draws, config, view)
+    return POLICIES[config.policy](
+        images, draws, config.randaugment_operations, config.randaugment_magnitude
+    )
+
+
+def _present(
+    images: Tensor, draws: Draws, config: AugmentConfig, contract: InputContract, *, crop: bool
+) -> Tensor:
+    """Images [N,C,H,W] in 0…255 with all but the policy done to them, normalised: float."""
     if config.color_jitter:
         images = jitter_color(images, draws, config.color_jitter)
     images = normalise(images, contract)

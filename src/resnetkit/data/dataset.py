@@ -121,12 +121,14 @@ def load_evaluation_split(
     progress: Progress,
     *,
     some_classes: bool = False,
+    strictly: bool = False,
 ) -> Split:
     """One split to judge a network on: train, val, test or all, cut as training cut it.
 
     The first of `dealings` by which that can be done is taken, see `find_dealings`. Labels are
     numbers in the package's order, whatever the source's. With `some_classes`, or for a package
-    that learned on, classes may be missing. `past` says which images it has seen.
+    that learned on, classes may be missing. `past` says which images it has seen; with `strictly`
+    none of training may be among all either.
 
     Raises UserError when the source has no such split, when it would be cut otherwise than then,
     when images the network was trained on would count as unseen (see `refuse_seen`), when it has
@@ -144,7 +146,7 @@ def load_evaluation_split(
         warnings.warn(_missing_message(classes, config.source), stacklevel=2)
     split = replace(split, labels=classes.relabel(split.labels))
     if past.seen is not None:
-        refuse_seen(past.seen, split, name, config.source, progress)
+        refuse_seen(past.seen, split, name, config.source, progress, strictly=strictly)
     if split.images is not None:
         return replace(split, images=_fit_arrays(split.images, contract))
     folder = None if config.pack is None else Path(config.pack)

@@ -88,20 +88,30 @@ def find_seen(
     return among(content, "content"), among(named, "named")
 
 
-def refuse_seen(seen: Seen, split: Split, name: str, location: str, progress: Progress) -> None:
+def refuse_seen(
+    seen: Seen,
+    split: Split,
+    name: str,
+    location: str,
+    progress: Progress,
+    *,
+    strictly: bool = False,
+) -> None:
     """UserError when images about to be judged as unseen, as the split `name`, were trained on.
 
     One image of the same content and name is enough. Copies under other names, which many data sets
     have between their splits, are refused above `LARGEST_SHARE` of the images; fewer are a warning.
-    For "train" and "all" it is never more than that, and "val" may be what validation saw.
+    For "train" and "all" it is never more than that, unless `strictly` is asked for, and "val" may
+    be what validation saw.
     """
     parts = ("train",) if name == "val" else PARTS
     content, named = find_seen(seen, split, parts, progress)
     count = int(content.sum())
     if not count:
         return
+    other = "" if strictly else ", or on all of them with --split all"
     told = f"{location}: {count} of the {len(split)} images of {name} are among those"
-    if name in ("train", "all"):
+    if name in ("train", "all") and not strictly:
         warnings.warn(
             f"{told} that this package was trained or validated on: the figures say little about "
             "others",
@@ -114,7 +124,7 @@ def refuse_seen(seen: Seen, split: Split, name: str, location: str, progress: Pr
         raise UserError(
             f"{told} that this package was trained on: {', '.join(shown[:SHOWN])}"
             f"{', …' if len(shown) > SHOWN else ''}. The figures would not be of unseen images. "
-            "Judge on images that were kept from training, or on all of them with --split all"
+            f"Judge on images that were kept from training{other}"
         )
     else:
         warnings.warn(

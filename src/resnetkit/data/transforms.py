@@ -80,7 +80,7 @@ def fit_pixels(image: Image.Image, contract: InputContract, name: str = "image")
     assert image.mode == contract.color_mode, (image.mode, contract.color_mode)
     image = resize_shorter(image, contract.resize, contract.interpolation, name)
     crop_height, crop_width = contract.crop
-    top, left = round((image.height - crop_height) / 2), round((image.width - crop_width) / 2)
+    left, top = crop_corner(image.size, contract)
     if (crop_width, crop_height) != image.size:
         image = image.crop((left, top, left + crop_width, top + crop_height))
     return picture_pixels(image)
@@ -101,7 +101,12 @@ def resized_size(image: Image.Image, shorter: int, name: str = "image") -> tuple
 
     Raises `UnreadableImage` for a hair-thin image, which would fill the memory.
     """
-    width, height = image.size
+    return resized_sides(image.size, shorter, name)
+
+
+def resized_sides(size: tuple[int, int], shorter: int, name: str = "image") -> tuple[int, int]:
+    """What `resized_size` gives for a picture of `size` (width, height)."""
+    width, height = size
     if width <= height:
         resized = shorter, int(shorter * height / width)
     else:
@@ -112,6 +117,12 @@ def resized_size(image: Image.Image, shorter: int, name: str = "image") -> tuple
             f"to be resized to a shorter side of {shorter}; crop it."
         )
     return resized
+
+
+def crop_corner(size: tuple[int, int], contract: InputContract) -> tuple[int, int]:
+    """Left and top of the contract's crop in a resized picture of `size` (width, height)."""
+    (width, height), (crop_height, crop_width) = size, contract.crop
+    return round((width - crop_width) / 2), round((height - crop_height) / 2)
 
 
 def picture_pixels(image: Image.Image) -> np.ndarray:

@@ -73,7 +73,7 @@ def time_step(bench: Bench, inputs: tuple[Tensor, Tensor], seconds: float) -> Ti
     def step() -> int:
         train_step(bench.state, task, bench.batch, bench.epoch)
         bench.wait()
-        return len(inputs[0])
+        return len(inputs[1])
 
     return time_rounds(step, seconds)
 
@@ -100,7 +100,7 @@ def compare_steps(bench: Bench, classes: int, seconds: float) -> list[Alternativ
             )
         )
     single = time_step(bench, (images, targets), seconds)
-    if single.seconds * len(images) > seconds:  # overhead is no part of steps that long
+    if single.seconds * len(targets) > seconds:  # overhead is no part of steps that long
         return found
     try:
         double = time_step(bench, (images.repeat(2, 1, 1, 1), targets.repeat(2, 1)), seconds)
@@ -108,7 +108,7 @@ def compare_steps(bench: Bench, classes: int, seconds: float) -> list[Alternativ
         return found
     caution = "it changes what is learnt, so raise the learning rate along with it"
     gain = single.seconds / double.seconds
-    setting = f"--data.batch-size {2 * len(images)}"
+    setting = f"--data.batch-size {2 * len(targets)}"
     return [*found, Alternative(setting=setting, gain=gain, caution=caution)]
 
 

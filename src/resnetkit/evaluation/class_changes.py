@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from resnetkit.evaluation.metrics import Interval, compute_metrics, wilson_interval
+from resnetkit.evaluation.intervals import Interval, wilson_interval
+from resnetkit.evaluation.metrics import compute_metrics
 from resnetkit.evaluation.multilabel import compute_multilabel_metrics
+from resnetkit.evaluation.significance import SIGNIFICANCE, exact_mcnemar, holm
 from resnetkit.types import Task
 
 Verdict = Literal["lost", "gained", "same", "unknown"]
 
-SIGNIFICANCE = 0.05  # of being told of a change, in any class, where there is none
 NOT_KNOWN = (
     "What the old classes lost or gained cannot be known: there are no images of them that were "
     "kept from training. Give the old images with --replay OLD_SOURCE"
@@ -109,8 +110,8 @@ def compare_classes(
     numbers = labels if labels.ndim == 1 else labels.argmax(axis=1)
     # Of the whole head afterwards: an old image may now be taken for a new class.
     names = [*class_names, *(f"new {k}" for k in range(after.shape[1] - count))]
-    first = compute_metrics(before, numbers, class_names)
-    second = compute_metrics(after, numbers, names)
+    first = compute_metrics(before, numbers, class_names, resamples=0)
+    second = compute_metrics(after, numbers, names, resamples=0)
     said = after.argmax(axis=1)
     right = np.stack([before.argmax(axis=1) == numbers, said == numbers])
     taken = said >= count
@@ -160,19 +161,6 @@ def table_rows(changes: ClassChanges) -> list[tuple[str, ...]]:
 def describe_changes(changes: ClassChanges | None) -> str:
     """The verdict in words; None when there was nothing to judge on."""
     return NOT_KNOWN if changes is None else changes.describe()
-
-
-def exact_mcnemar(lost: int, gained: int) -> float:
-    """Two-sided p-value that a fair coin is as uneven as `lost` against `gained`.
-
-    Binomial, summed in integers, so that it is exact for any number of images.
-    """
-    tosses = lost + gained
-    ways = tail = 1  # of `tosses` coins to show 0, 1, 2 … heads
-    for heads in range(min(lost, gained)):
-        ways = ways * (tosses - heads) // (heads + 1)
-        tail += ways
-    return min(1.0, 2 * tail / 2**tosses)
 
 
 def _compare_several(
@@ -234,18 +222,15 @@ def _change(
 
 
 def _with_verdicts(rows: Sequence[ClassChange]) -> tuple[ClassChange, ...]:
-    """`rows` with verdicts that together are wrong with a probability of `SIGNIFICANCE` at most.
-
-    Holm 1979, section 3: from the smallest p-value on, until one is not small enough.
-    """
-    tested = [row for row in rows if row.p_value is not None]
-    verdicts: dict[str, Verdict] = {}
-    for rank, row in enumerate(sorted(tested, key=lambda row: row.p_value or 0.0)):
-        assert row.p_value is not None
-        if row.p_value > SIGNIFICANCE / (len(tested) - rank):
-            break
-        verdicts[row.name] = "lost" if row.lost > row.gained else "gained"
-    return tuple(replace(row, verdict=verdicts.get(row.name, row.verdict)) for row in rows)
+    """`rows` with verdicts that together are wrong with a probability of `SIGNIFICANCE` at most."""
+    adjusted = holm([row.p_value for row in rows])
+    shown: list[ClassChange] = []
+    for row, p_value in zip(rows, adjusted, strict=True):
+        verdict = row.verdict
+        if p_value is not None and p_value <= SIGNIFICANCE:
+            verdict = "lost" if row.lost > row.gained else "gained"
+        shown.append(replace(row, verdict=verdict))
+    return tuple(shown)
 
 
 def _share(share: float | None, interval: Interval | None) -> str:

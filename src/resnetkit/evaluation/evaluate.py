@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnetkit.evaluation.intervals import RESAMPLES
 from resnetkit.evaluation.metrics import Metrics, compute_metrics
-from resnetkit.evaluation.multilabel import (
-    RESAMPLES,
-    MultiLabelMetrics,
-    compute_multilabel_metrics,
-)
+from resnetkit.evaluation.multilabel import RESAMPLES as MULTILABEL_RESAMPLES
+from resnetkit.evaluation.multilabel import MultiLabelMetrics, compute_multilabel_metrics
 from resnetkit.types import Batch, Task, UserError
 
 Predict = Callable[[Batch], Tensor]
@@ -55,14 +53,18 @@ def task_metrics(
     labels: np.ndarray,
     class_names: Sequence[str],
     task: Task,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> AnyMetrics:
     """The metrics of logits [N,K] that belong to the task; a soft label counts as its largest.
 
-    `labels` are int64 [N] or float32 [N,K], see `Batch`; `resamples` are those behind the interval
-    of mean average precision, and 0 spares the time for it.
+    `labels` are int64 [N] or float32 [N,K], see `Batch`; `resamples` are those behind the intervals
+    that are found by bootstrap (None: as many as the task's metrics take by themselves), and 0
+    spares what costs time, which are these and AUROC.
     """
     if task == "multi-label":
-        return compute_multilabel_metrics(logits, labels, class_names, resamples)
+        several = MULTILABEL_RESAMPLES if resamples is None else resamples
+        return compute_multilabel_metrics(logits, labels, class_names, several)
     numbers = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return compute_metrics(logits, numbers, class_names)
+    return compute_metrics(
+        logits, numbers, class_names, RESAMPLES if resamples is None else resamples
+    )

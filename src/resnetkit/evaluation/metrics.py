@@ -5,27 +5,42 @@ precision of a class never predicted and the F1 of a class that is neither are u
 The averages run over the classes that have images; there a class that was never predicted has
 precision 0, because leaving it out would reward ignoring it. This equals scikit-learn's
 `precision_recall_fscore_support(labels=<classes with images>, zero_division=0)`.
+
+The AUROC of a class is that of its probability against all other classes together, undefined for a
+class without images and for one that all images are of; the mean runs over the others. There
+torchmetrics' `multiclass_auroc` counts 0, and scikit-learn refuses.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
 
+from resnetkit.evaluation.intervals import (
+    RESAMPLES,
+    Interval,
+    f1_interval,
+    percent_text,
+    percentile_interval,
+    resample_answers,
+    wilson_interval,
+)
+from resnetkit.evaluation.ranking import Areas, areas_under_roc
+from resnetkit.evaluation.samples import softmax
 from resnetkit.types import UserError
 
-Interval = tuple[float, float]
 SHOWN_SCORES = {"top1": "top-1", "mean_average_precision": "mAP"}  # by name in metrics.jsonl
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """How one class fared; `support` images are of it, `predicted` images were said to be."""
+    """How one class fared; `support` images are of it, `predicted` images were said to be.
+
+    Precision and recall have Wilson's interval, F1 what follows from it, AUROC DeLong's.
+    """
 
     name: str
     support: int
@@ -34,20 +49,34 @@ class ClassMetrics:
     recall: float | None
     recall_interval: Interval | None
     f1: float | None
+    precision_interval: Interval | None = None
+    f1_interval: Interval | None = None
+    auroc: float | None = None
+    auroc_interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Average:
-    """Precision, recall and F1 averaged over the classes that have images."""
+    """Precision, recall and F1 averaged over the classes that have images.
+
+    The intervals are by bootstrap over images; None where it was not asked for, and where all
+    resamples agree.
+    """
 
     precision: float
     recall: float
     f1: float
+    precision_interval: Interval | None = None
+    recall_interval: Interval | None = None
+    f1_interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """How a network fared on some images; fractions are in 0…1, intervals are Wilson's at 95 %."""
+    """How a network fared on some images; fractions are in 0…1, intervals hold 95 %.
+
+    Those of top-1 and top-5 are Wilson's; of the others see `ClassMetrics` and `Average`.
+    """
 
     score_name: ClassVar[str] = "top1"
 
@@ -60,6 +89,9 @@ class Metrics:
     weighted: Average  # every image counts the same
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]  # [K][K] images: row true class, column predicted
+    top5_interval: Interval | None = None
+    auroc: float | None = None  # mean over classes, each against all others
+    auroc_interval: Interval | None = None
 
     @property
     def score(self) -> float:
@@ -88,10 +120,16 @@ class Metrics:
         return f"top-1 {percent_text(self.top1, self.top1_interval)}{top5}"
 
 
-def compute_metrics(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Metrics:
+def compute_metrics(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    resamples: int = RESAMPLES,
+) -> Metrics:
     """All metrics of logits [N,K] against labels [N] in 0…K-1.
 
-    Equal logits rank in class order, for top-1 as for top-5.
+    Equal logits rank in class order, for top-1 as for top-5. `resamples` are those behind the
+    intervals of the averages; 0 spares what costs time, which are these and AUROC.
 
     Raises:
         UserError: there are no images, or the network gave a logit that is not a finite number.
@@ -102,49 +140,29 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray, class_names: Sequenc
     refuse_unusable(logits)
     assert 0 <= labels.min() <= labels.max() < classes, (labels.min(), labels.max(), classes)
     logits = logits.astype(np.float64)
-    ranks = _ranks(logits, labels)
+    said = logits.argmax(1)
     confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, logits.argmax(1)), 1)
-    per_class = tuple(_class_metrics(confusion, k, str(class_names[k])) for k in range(classes))
+    np.add.at(confusion, (labels, said), 1)
+    areas = _areas(logits, labels) if resamples else None
+    macro, weighted = _averages(confusion, labels, said, resamples)
     correct = int(confusion.trace())
-    supports = confusion.sum(1)
+    among5 = int((_ranks(logits, labels) < 5).sum()) if classes > 5 else None
     return Metrics(
         images=images,
         top1=correct / images,
         top1_interval=wilson_interval(correct, images),
-        top5=float((ranks < 5).mean()) if classes > 5 else None,
-        loss=_mean_loss(logits, labels),
-        macro=_average(per_class, np.minimum(supports, 1)),
-        weighted=_average(per_class, supports),
-        per_class=per_class,
+        top5=None if among5 is None else among5 / images,
+        top5_interval=None if among5 is None else wilson_interval(among5, images),
+        loss=float(image_losses(logits, labels).mean()),
+        macro=macro,
+        weighted=weighted,
+        per_class=tuple(
+            _class_metrics(confusion, k, str(name), areas) for k, name in enumerate(class_names)
+        ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        auroc=None if areas is None else areas.mean,
+        auroc_interval=None if areas is None else areas.mean_interval,
     )
-
-
-def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """Where the true proportion lies with this confidence (Wilson 1927, score interval).
-
-    Unlike the textbook ±z·s it stays within 0…1 and is right for few images and near 100 %.
-    """
-    assert 0 <= correct <= total, (correct, total)
-    assert total > 0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, spread = correct / total, z * z / total
-    center = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    low = 0.0 if correct == 0 else max(0.0, center - half)
-    high = 1.0 if correct == total else min(1.0, center + half)
-    return low, high
-
-
-def percent_text(share: float | None, interval: Interval | None) -> str:
-    """A fraction in per cent with its 95 % interval, as plain text."""
-    if share is None:
-        return "undefined"
-    if interval is None:
-        return f"{100 * share:.2f} %"
-    low, high = interval
-    return f"{100 * share:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
 
 
 def refuse_unusable(logits: np.ndarray) -> None:
@@ -160,6 +178,36 @@ def refuse_unusable(logits: np.ndarray) -> None:
         )
 
 
+def shares(hits: np.ndarray, answers: np.ndarray, supports: np.ndarray) -> np.ndarray:
+    """Precision, recall and F1 of every class, float64 [...,K,3]; 0 where undefined.
+
+    From counts [...,K]: `hits` of its `answers` are right, `supports` images are of it.
+    """
+    ratios = (
+        hits / np.maximum(answers, 1),
+        hits / np.maximum(supports, 1),
+        2 * hits / np.maximum(supports + answers, 1),
+    )
+    return np.stack(ratios, axis=-1)
+
+
+def average_with_intervals(estimates: np.ndarray, resampled: np.ndarray | None) -> Average:
+    """An `Average` of precision, recall and F1 [3] and their resampled values [R,3]."""
+    precision, recall, f1 = estimates.tolist()
+    intervals: list[Interval | None] = [None] * 3
+    if resampled is not None:
+        columns = zip(resampled.T, (precision, recall, f1), strict=True)
+        intervals = [percentile_interval(values, estimate) for values, estimate in columns]
+    return Average(
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        precision_interval=intervals[0],
+        recall_interval=intervals[1],
+        f1_interval=intervals[2],
+    )
+
+
 def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How many classes come before the true one, [N]; 0 is a hit."""
     true = np.take_along_axis(logits, labels[:, None], 1)
@@ -167,13 +215,41 @@ def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((logits > true) | ((logits == true) & earlier)).sum(1)
 
 
-def _mean_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+def image_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood of the labels [N] by float64 logits [N,K], in nats, [N]."""
     shifted = logits - logits.max(1, keepdims=True)
     true = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
-    return float((np.log(np.exp(shifted).sum(1)) - true).mean())
+    return np.log(np.exp(shifted).sum(1)) - true
 
 
-def _class_metrics(confusion: np.ndarray, index: int, name: str) -> ClassMetrics:
+def _areas(logits: np.ndarray, labels: np.ndarray) -> Areas:
+    return areas_under_roc(softmax(logits), labels[:, None] == np.arange(logits.shape[1]))
+
+
+def _averages(
+    confusion: np.ndarray, labels: np.ndarray, said: np.ndarray, resamples: int
+) -> tuple[Average, Average]:
+    """The macro and the weighted average."""
+    supports, answers = confusion.sum(1), confusion.sum(0)
+    estimates = shares(confusion.diagonal(), answers, supports)
+    resampled = None
+    if resamples:
+        hits, drawn = resample_answers(labels, said[None], len(confusion), resamples)
+        resampled = shares(hits[0], drawn[0], supports)
+    weights = np.minimum(supports, 1), supports
+    macro, weighted = (
+        average_with_intervals(
+            np.average(estimates, axis=0, weights=each),
+            None if resampled is None else np.average(resampled, axis=1, weights=each),
+        )
+        for each in weights
+    )
+    return macro, weighted
+
+
+def _class_metrics(
+    confusion: np.ndarray, index: int, name: str, areas: Areas | None
+) -> ClassMetrics:
     hits = int(confusion[index, index])
     support, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
     return ClassMetrics(
@@ -181,13 +257,11 @@ def _class_metrics(confusion: np.ndarray, index: int, name: str) -> ClassMetrics
         support=support,
         predicted=predicted,
         precision=hits / predicted if predicted else None,
+        precision_interval=wilson_interval(hits, predicted) if predicted else None,
         recall=hits / support if support else None,
         recall_interval=wilson_interval(hits, support) if support else None,
         f1=2 * hits / (support + predicted) if support + predicted else None,
+        f1_interval=f1_interval(hits, support, predicted),
+        auroc=None if areas is None else areas.per_class[index],
+        auroc_interval=None if areas is None else areas.intervals[index],
     )
-
-
-def _average(per_class: Sequence[ClassMetrics], weights: np.ndarray) -> Average:
-    rows = [(one.precision or 0.0, one.recall or 0.0, one.f1 or 0.0) for one in per_class]
-    precision, recall, f1 = np.average(np.array(rows), axis=0, weights=weights).tolist()
-    return Average(precision=precision, recall=recall, f1=f1)

@@ -2,8 +2,7 @@
 
 Average precision ranks the images by one class's logit and averages the precision at each image
 that shows it; the mean over the classes that occur is the figure of COCO and VOC classification
-(Everingham et al. 2010, section 4.2, as computed since VOC 2010), and scikit-learn's
-`average_precision_score`. Images of equal logit count as one step, whatever their order.
+(Everingham et al. 2010, section 4.2, as computed since VOC 2010); see `ranking`.
 
 A class is said to be there when its sigmoid is above one half. Conventions where a ratio has
 nothing to divide by are those of `metrics`: undefined (None) for one class, 0 within an average.
@@ -17,15 +16,39 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from resnetkit.evaluation.metrics import Average, Interval, percent_text, refuse_unusable
+from resnetkit.evaluation.intervals import (
+    Interval,
+    f1_interval,
+    percent_text,
+    resample_images,
+    wilson_interval,
+)
+from resnetkit.evaluation.metrics import (
+    Average,
+    average_with_intervals,
+    refuse_unusable,
+    shares,
+)
+from resnetkit.evaluation.ranking import (
+    FEWEST_SHOWING,
+    Areas,
+    areas_under_roc,
+    mean_average_precision,
+    precision_interval,
+    rank_classes,
+    resampled_precisions,
+)
 
-FEWEST_SHOWING = 10  # images that show a class; resamples of fewer say nothing about others
-RESAMPLES = 200  # of the interval: half its width is then off by about a tenth
+RESAMPLES = 200  # of the intervals: half their width is then off by about a tenth
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMetrics:
-    """How one class fared; `support` images show it, `predicted` images were said to."""
+    """How one class fared; `support` images show it, `predicted` images were said to.
+
+    Precision and recall have Wilson's interval, F1 what follows from it, AUROC DeLong's, average
+    precision one by bootstrap.
+    """
 
     name: str
     support: int
@@ -34,6 +57,12 @@ class LabelMetrics:
     precision: float | None
     recall: float | None
     f1: float | None
+    average_precision_interval: Interval | None = None
+    precision_interval: Interval | None = None
+    recall_interval: Interval | None = None
+    f1_interval: Interval | None = None
+    auroc: float | None = None
+    auroc_interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +75,13 @@ class MultiLabelMetrics:
     mean_average_precision: float | None  # None where no image shows any class
     mean_average_precision_interval: (
         Interval | None
-    )  # 95 %, by drawing the images anew; see `_interval`
+    )  # 95 %, by drawing the images anew; see `precision_interval`
     loss: float  # mean over images of the binary cross-entropy summed over classes, in nats
     micro: Average  # every answer counts the same
     macro: Average  # every class that occurs counts the same
     per_class: tuple[LabelMetrics, ...]
+    auroc: float | None = None  # mean over the classes that some, not all, images show
+    auroc_interval: Interval | None = None
 
     @property
     def score(self) -> float:
@@ -87,7 +118,8 @@ def compute_multilabel_metrics(
 ) -> MultiLabelMetrics:
     """All metrics of logits [N,K] against labels [N,K]; an image shows a class where it is > 0.5.
 
-    `resamples` are those behind the interval; 0 leaves it out.
+    `resamples` are those behind the intervals of average precision and of the averages; 0 spares
+    what costs time, which are these and AUROC.
 
     Raises:
         UserError: there are no images, or the network gave a logit that is not a finite number.
@@ -96,115 +128,93 @@ def compute_multilabel_metrics(
     assert len(class_names) == logits.shape[1], (len(class_names), logits.shape)
     refuse_unusable(logits)
     shown, said = labels > 0.5, logits > 0  # sigmoid(0) = 0.5
-    rankings = [_Ranking(logits[:, k], shown[:, k]) for k in range(logits.shape[1])]
-    precisions = [ranking.average_precision() for ranking in rankings]
-    mean = _mean(precisions)
-    per_class = tuple(
-        _class_metrics(str(name), shown[:, k], said[:, k], precisions[k])
-        for k, name in enumerate(class_names)
-    )
-    occurring = [row for row in per_class if row.support]
+    rankings = rank_classes(logits, shown)
+    resampled = resampled_precisions(rankings, resamples)
+    mean, mean_interval = mean_average_precision(rankings, resampled, shown)
+    areas = areas_under_roc(logits, shown) if resamples else None
+    counts, drawn = count_answers(shown, said), resample_counts(shown, said, resamples)
     return MultiLabelMetrics(
         images=len(logits),
         mean_average_precision=mean,
-        mean_average_precision_interval=_interval(rankings, mean, shown, resamples),
-        loss=binary_loss(logits, labels),
-        micro=_micro(shown, said),
-        macro=Average(
-            precision=_mean([row.precision or 0.0 for row in occurring]) or 0.0,
-            recall=_mean([row.recall for row in occurring]) or 0.0,
-            f1=_mean([row.f1 for row in occurring]) or 0.0,
+        mean_average_precision_interval=mean_interval,
+        loss=float(binary_losses(logits, labels).mean()),
+        micro=average_with_intervals(_micro(counts), _micro(drawn)),
+        macro=average_with_intervals(macro_shares(counts), macro_shares(drawn)),
+        per_class=tuple(
+            _class_metrics(
+                str(name), counts[:, k], (ranking.average_precision(), resampled[:, k]), k, areas
+            )
+            for k, (name, ranking) in enumerate(zip(class_names, rankings, strict=True))
         ),
-        per_class=per_class,
+        auroc=None if areas is None else areas.mean,
+        auroc_interval=None if areas is None else areas.mean_interval,
     )
 
 
-def binary_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+def binary_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Binary cross-entropy of logits [N,K] against labels [N,K] in 0…1, as training takes it.
 
-    Summed over the classes, mean over the images, in nats.
+    Summed over the classes, in nats, [N].
     """
     values = logits.astype(np.float64)
-    return float((np.logaddexp(0, values) - values * labels).sum(axis=1).mean())
+    return (np.logaddexp(0, values) - values * labels).sum(axis=1)
 
 
-class _Ranking:
-    """The images in the order of one class's logits, to be weighed anew for every resample."""
-
-    def __init__(self, logits: np.ndarray, shown: np.ndarray) -> None:
-        self._order = np.argsort(-logits, kind="stable")
-        ranked = logits[self._order]
-        self._places = np.flatnonzero(shown[self._order])  # ranks of the images that show it
-        # The last rank of the same logit: there precision is read for all that share it.
-        self._ends = np.searchsorted(-ranked, -ranked[self._places], side="right") - 1
-        ends_of_shown = np.searchsorted(self._places, self._ends, side="right") - 1
-        self._last_shown = ends_of_shown
-
-    def average_precision(self, weights: np.ndarray | None = None) -> float | None:
-        """The average precision with image i counted weights[i] times; None without images."""
-        if weights is None:
-            weights = np.ones(len(self._order))
-        ranked = weights[self._order]
-        hits = ranked[self._places]
-        if not hits.any():
-            return None
-        above, right = np.cumsum(ranked)[self._ends], np.cumsum(hits)[self._last_shown]
-        counted = hits > 0
-        return float((hits[counted] * right[counted] / above[counted]).sum() / hits.sum())
+def count_answers(shown: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """By class how many images show it and are said to, are said to, show it: int64 [3,K]."""
+    return np.stack([(shown & said).sum(0), said.sum(0), shown.sum(0)])
 
 
-def _interval(
-    rankings: Sequence[_Ranking], mean: float | None, shown: np.ndarray, resamples: int
-) -> Interval | None:
-    """Basic bootstrap of the mean average precision over images; always the same draws.
+def resample_counts(shown: np.ndarray, said: np.ndarray, resamples: int) -> np.ndarray:
+    """The same of `resamples` resamples of the images, float64 [R,3,K].
 
-    The basic interval (Davison & Hinkley 1997, section 5.2), because average precision is too high
-    by chance where a class has few images, and resamples are so once more: the percentile interval
-    held the truth in 37 % of trials with 10 classes of 6 images, this one in 87 %.
-
-    None where fewer than `FEWEST_SHOWING` images show a class, and where all resamples agree, as
-    they do if every image is ranked right: neither is evidence that other images would be.
+    No resample, [0,3,K], where fewer than `FEWEST_SHOWING` images show any class.
     """
-    images = len(shown)
-    if mean is None or int(shown.any(axis=1).sum()) < FEWEST_SHOWING:
-        return None
-    generator = np.random.default_rng(0)
-    means = []
-    for _ in range(resamples):
-        drawn = generator.integers(images, size=images)
-        weights = np.bincount(drawn, minlength=images).astype(np.float64)
-        drawn_mean = _mean([ranking.average_precision(weights) for ranking in rankings])
-        means += [] if drawn_mean is None else [drawn_mean]
-    if not means or max(means) - min(means) < 1e-12:
-        return None
-    low, high = np.clip(2 * mean - np.quantile(means, (0.975, 0.025)), 0.0, 1.0).tolist()
-    return min(low, mean), max(high, mean)  # it may be all below an estimate that is too high
+    images, classes = shown.shape
+    if int(shown.any(axis=1).sum()) < FEWEST_SHOWING:
+        resamples = 0
+    table = np.concatenate([shown & said, said, shown], axis=1).astype(np.float64)
+    drawn = np.empty((resamples, 3, classes))
+    for row, weights in zip(drawn, resample_images(images, resamples), strict=True):
+        row[:] = (weights @ table).reshape(3, classes)
+    return drawn
+
+
+def macro_shares(counts: np.ndarray) -> np.ndarray:
+    """Precision, recall and F1 [...,3] of counts [...,3,K], as means over the classes shown."""
+    hits, answers, supports = np.moveaxis(counts, -2, 0)
+    occurring = (supports > 0)[..., None]
+    sums = np.where(occurring, shares(hits, answers, supports), 0.0).sum(axis=-2)
+    return sums / np.maximum(occurring.sum(axis=-2), 1)
+
+
+def _micro(counts: np.ndarray) -> np.ndarray:
+    """Precision, recall and F1 [...,3] of counts [...,3,K], of all answers together."""
+    hits, answers, supports = np.moveaxis(counts.sum(axis=-1), -1, 0)
+    return shares(hits, answers, supports)
 
 
 def _class_metrics(
-    name: str, shown: np.ndarray, said: np.ndarray, average_precision: float | None
+    name: str,
+    counts: np.ndarray,
+    precisions: tuple[float | None, np.ndarray],
+    index: int,
+    areas: Areas | None,
 ) -> LabelMetrics:
-    hits, support, predicted = int((shown & said).sum()), int(shown.sum()), int(said.sum())
+    """One class of counts [3] and average precision, measured and resampled [R]."""
+    hits, predicted, support = counts.tolist()
     return LabelMetrics(
         name=name,
         support=support,
         predicted=predicted,
-        average_precision=average_precision,
+        average_precision=precisions[0],
+        average_precision_interval=precision_interval(precisions[1], precisions[0], support),
         precision=hits / predicted if predicted else None,
+        precision_interval=wilson_interval(hits, predicted) if predicted else None,
         recall=hits / support if support else None,
+        recall_interval=wilson_interval(hits, support) if support else None,
         f1=2 * hits / (support + predicted) if support + predicted else None,
+        f1_interval=f1_interval(hits, support, predicted),
+        auroc=None if areas is None else areas.per_class[index],
+        auroc_interval=None if areas is None else areas.intervals[index],
     )
-
-
-def _micro(shown: np.ndarray, said: np.ndarray) -> Average:
-    hits, support, predicted = int((shown & said).sum()), int(shown.sum()), int(said.sum())
-    return Average(
-        precision=hits / max(1, predicted),
-        recall=hits / max(1, support),
-        f1=2 * hits / max(1, support + predicted),
-    )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

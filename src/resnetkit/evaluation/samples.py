@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-from PIL import Image
-
-THUMBNAIL = 96  # pixels, the longer side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +20,8 @@ class Sample:
     predicted: str
     probability: float | None
     right: bool
+    true_probability: float | None = None  # of the true class
+    map: np.ndarray | None = None  # the image under its map, uint8 [C,H,W] or [H,W,3]
 
 
 def choose_samples(
@@ -68,11 +66,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities [N,K] float64 of logits [N,K]."""
     powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """An image uint8 [C,H,W] at most 96 pixels long, as uint8 [H,W] or [H,W,3] for a PNG."""
-    channels_last = image.transpose(1, 2, 0)
-    picture = Image.fromarray(channels_last[..., 0] if len(image) == 1 else channels_last)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    return cast("np.ndarray", np.asarray(picture))

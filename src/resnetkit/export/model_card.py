@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from resnetkit.data.contract import InputContract
+from resnetkit.evaluation.confidence import Confidence, describe_confidence
 
 CARD = "README.md"
 CLASSES_NAMED = 50
@@ -17,6 +18,7 @@ def render_card(
     contract: InputContract,
     provenance: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
+    confidence: Confidence | None = None,
 ) -> str:
     """The card as Markdown: what it is, data, accuracy with interval, use, limits, notes.
 
@@ -50,7 +52,9 @@ def render_card(
         + f"\n\n## Accuracy\n\n{_accuracy(contract, metrics)}\n\n"
         + USE.replace("LOOK", LOOKS[contract.task])
         + "\n"
-        + LIMITS.replace("UNKNOWN", UNKNOWNS[contract.task])
+        + LIMITS.replace("UNKNOWN", UNKNOWNS[contract.task]).replace(
+            "SURENESS", _plain(describe_confidence(confidence))
+        )
         + _notes(provenance.get("notes", {}))
     )
 
@@ -153,7 +157,7 @@ and normalisation are applied for you, exactly as in training.
 
 LIMITS = """## Limits
 
-UNKNOWN Probabilities are the network's own and have not been calibrated. The
-accuracy holds for images like those it was measured on; measure it on your own before relying on
-it: `resnetkit evaluate path/to/this/folder --data YOUR_IMAGES`.
+UNKNOWN SURENESS
+Accuracy and probabilities hold for images like those they were measured on; measure them on your
+own before relying on them: `resnetkit evaluate path/to/this/folder --data YOUR_IMAGES`.
 """

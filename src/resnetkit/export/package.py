@@ -27,6 +27,7 @@ from resnetkit.data.contract import (
     to_preprocessor_config,
 )
 from resnetkit.data.seen import Seen, SeenWarning
+from resnetkit.evaluation.confidence import Confidence, read_confidence
 from resnetkit.export.model_card import CARD, render_card
 from resnetkit.export.stored_weights import halve_kernels, plain_tensors, refuse_non_finite
 from resnetkit.models.lenet import LeNetConfig
@@ -52,6 +53,7 @@ class ModelPackage:
 
     `provenance` and `metrics` (split name -> figures) are JSON-safe. `provenance` may say what it
     likes; the model card reads `recipe`, `experiment.model.name` and `data.source`, `data.images`.
+    Metrics and `logits` are the network's own: `confidence`, where it has one, comes after.
     """
 
     model: nn.Module
@@ -59,6 +61,7 @@ class ModelPackage:
     contract: InputContract
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    confidence: Confidence | None = None
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits [N,K] float32 of images uint8 [N,C,H,W] that are as the contract says.
@@ -93,7 +96,6 @@ def save_package(
 
     def write(temporary: Path) -> None:
         save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
-        _write_json(temporary / CONFIG, _config(package))
         _write_json(temporary / CONTRACT, to_preprocessor_config(package.contract))
         save_file(plain_tensors(golden), temporary / GOLDEN)
         if reference:
@@ -101,10 +103,16 @@ def save_package(
         if seen is not None:
             keys = dict(seen.keys)
             safetensors_numpy.save_file(keys, temporary / SEEN, metadata={"by": seen.by})
-        card = render_card(package.contract, package.provenance, package.metrics)
-        (temporary / CARD).write_text(card, encoding="utf-8")
+        write_facts(temporary, package)
 
     commit_folder(folder, write)
+
+
+def write_facts(folder: Path, package: ModelPackage) -> None:
+    """The files of a package that only tell: its config and its model card."""
+    _write_json(folder / CONFIG, _config(package))
+    card = render_card(package.contract, package.provenance, package.metrics, package.confidence)
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def golden_outputs(package: ModelPackage, images: Tensor) -> dict[str, Tensor]:
@@ -149,6 +157,12 @@ def load_package(folder: Path) -> ModelPackage:
         contract=contract,
         provenance=config.get("provenance", {}),
         metrics=config.get("metrics", {}),
+        confidence=read_confidence(
+            config.get("confidence"),
+            f"{folder}: {CONFIG}: confidence",
+            contract.num_classes,
+            contract.task,
+        ),
     )
     _check_consistency(package)
     return package
@@ -190,7 +204,7 @@ def _config(package: ModelPackage) -> dict[str, Any]:
         "contract_hash": package.contract.hash,
         "metrics": package.metrics,
         "provenance": package.provenance,
-    }
+    } | ({} if package.confidence is None else {"confidence": package.confidence.as_dict()})
 
 
 def _check_consistency(package: ModelPackage) -> None:

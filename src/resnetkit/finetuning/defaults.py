@@ -243,6 +243,7 @@ def _augmentation(facts: DataFacts, backbone: Backbone, known: Known) -> Chosen:
     if not known.get("augment.pad_crop"):
         chosen["augment.resized_crop_scale"] = (smallest, 1.0)
     mixes = takes_steps(known) and facts.images >= MIXUP_FROM
+    mixes = mixes and not known.get("training.jensen_shannon")  # which compares views of one image
     if mixes and not known.get("augment.cutmix_alpha"):
         chosen["augment.mixup_alpha"] = MIXUP_ALPHA
     mirrored = "mirrored or not" if flip else "never mirrored, as small grey images may be letters"

@@ -17,6 +17,7 @@ OF_STEPS = (
     "schedule.",
     "training.epochs",
     "training.steps",
+    "training.jensen_shannon",
     "training.clip_norm",
     "training.micro_batches",
     "training.ema_decay",

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,36 +17,59 @@ from resnetkit.runtime import write_file_atomically
 from resnetkit.serving.predictor import Failure, Prediction
 from resnetkit.types import UserError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Results = Sequence[Prediction | Failure]
 RUNNERS_UP = 2  # shown in the table beside the label
+CONFIDENCE_COLUMNS = ("raw_probability", "rejected", "prediction_set")
 
 
 def as_record(result: Prediction | Failure) -> dict[str, Any]:
     """One result as JSON-safe values: image with label, probability and top, or with error.
 
     In a multi-label task: image with labels (above one half) and the probabilities of all classes.
+    Of a package that is calibrated also raw_probability (raw_probabilities), the network's own; and
+    rejected and prediction_set, as far as the package has them.
     """
     if isinstance(result, Failure):
         return {"image": result.name, "error": result.reason}
     if result.labels is not None:
-        labels = list(result.labels)
-        return {"image": result.name, "labels": labels, "probabilities": dict(result.top)}
+        labels, names = list(result.labels), [name for name, _ in result.top]
+        record = {"image": result.name, "labels": labels, "probabilities": dict(result.top)}
+        if result.raw is not None:
+            record["raw_probabilities"] = dict(zip(names, result.raw, strict=True))
+        return record
     top = [{"label": label, "probability": probability} for label, probability in result.top]
     return {
         "image": result.name,
         "label": result.label,
         "probability": result.probability,
+        **_confidence(result),
         "top": top,
     }
+
+
+def _confidence(result: Prediction) -> dict[str, Any]:
+    """What the package's confidence says of the answer, as far as the package has any."""
+    said = {
+        "raw_probability": None if result.raw is None else result.raw[0],
+        "rejected": result.rejected,
+        "prediction_set": None if result.prediction_set is None else list(result.prediction_set),
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def show_predictions(console: Console, results: Results) -> None:
     """Print a table: image, label, probability, the runners-up; failures with their reason.
 
-    In a multi-label task all labels with their probabilities stand in the second column.
+    In a multi-label task all labels with their probabilities stand in the second column. An answer
+    that is rejected is called so; prediction sets have a column of their own where there are any.
     """
+    predictions = [result for result in results if isinstance(result, Prediction)]
+    with_sets = any(prediction.prediction_set is not None for prediction in predictions)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("image", "label", "probability", "then"):
+    for heading in ("image", "label", "probability", "then", *(["one of"] if with_sets else [])):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
     for result in results:
         if isinstance(result, Failure):
@@ -57,7 +80,10 @@ def show_predictions(console: Console, results: Results) -> None:
         label, probability = result.label, f"{result.probability:.1%}"
         if result.labels is not None:
             label, probability = _list_shares(result.top[:found]) or "none", ""
-        table.add_row(Text(result.name), Text(label, "bold"), probability, Text(then))
+        cell = Text(f"rejected: {label}", "yellow") if result.rejected else Text(label, "bold")
+        held = result.prediction_set
+        sets = [] if held is None else [Text(", ".join(held) or "none of them", "dim")]
+        table.add_row(Text(result.name), cell, probability, Text(then), *sets)
     console.print(table)
 
 
@@ -71,6 +97,8 @@ def write_predictions(path: Path, results: Results) -> None:
     CSV and Parquet have one row per image: image, error, label, probability, then label_2,
     probability_2 and so on for the runners-up. What an unreadable image lacks is empty. In a
     multi-label task: image, error, labels (a JSON list), then probability_<class> for each class.
+    At the end, as far as the package has them: raw_probability (raw_probability_<class>), rejected
+    (true or false) and prediction_set (a JSON list).
 
     Raises:
         UserError: the file name ends in something else.
@@ -113,7 +141,19 @@ def _columns(results: Results) -> dict[str, list[Any]]:
         cells = [result.name, reason, *row]
         for name, value in zip(names, cells + [None] * (len(names) - len(cells)), strict=True):
             columns[name].append(value)
-    return columns
+    return columns | _confidence_columns(results)
+
+
+def _confidence_columns(results: Results) -> dict[str, list[Any]]:
+    """Those of single-label predictions that any of them has a value for."""
+    said = [_confidence(one) if isinstance(one, Prediction) else {} for one in results]
+    names = [name for name in CONFIDENCE_COLUMNS if any(name in one for one in said)]
+    return {name: [_to_cell(one.get(name)) for one in said] for name in names}
+
+
+def _to_cell(value: Any) -> Any:
+    """A value as a flat file can hold it: a list as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _multilabel_columns(results: Results, class_names: Sequence[str]) -> dict[str, list[Any]]:
@@ -121,6 +161,8 @@ def _multilabel_columns(results: Results, class_names: Sequence[str]) -> dict[st
     columns: dict[str, list[Any]] = {
         name: [] for name in heads + [f"probability_{name}" for name in class_names]
     }
+    if any(isinstance(result, Prediction) and result.raw is not None for result in results):
+        columns |= {f"raw_probability_{name}": [] for name in class_names}
     for result in results:
         row: dict[str, Any] = {"image": result.name}
         if isinstance(result, Failure):
@@ -128,6 +170,8 @@ def _multilabel_columns(results: Results, class_names: Sequence[str]) -> dict[st
         else:
             row["labels"] = json.dumps(result.labels, ensure_ascii=False)
             row |= {f"probability_{name}": share for name, share in result.top}
+            own = zip(result.top, result.raw or (), strict=False)
+            row |= {f"raw_probability_{name}": share for (name, _), share in own}
         for name, values in columns.items():
             values.append(row.get(name))
     return columns
@@ -138,7 +182,10 @@ def _to_csv(results: Results) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    # As JSON writes them: Python's True would be a text to most readers.
+    words = {True: "true", False: "false"}
+    rows = zip(*columns.values(), strict=True)
+    writer.writerows([words[c] if isinstance(c, bool) else c for c in row] for row in rows)
     return buffer.getvalue().encode()
 
 
@@ -147,13 +194,20 @@ def _to_jsonl(results: Results) -> bytes:
     return "".join(line + "\n" for line in lines).encode()
 
 
+def _arrow_type(name: str) -> pa.DataType:
+    import pyarrow as pa
+
+    if name.startswith(("probability", "raw_probability")):
+        return pa.float64()
+    return pa.bool_() if name == "rejected" else pa.string()
+
+
 def _to_parquet(results: Results) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {
-        name: pa.array(values, pa.float64() if name.startswith("probability") else pa.string())
-        for name, values in _columns(results).items()
+        name: pa.array(values, _arrow_type(name)) for name, values in _columns(results).items()
     }
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from PIL import Image
 from resnetkit.data.contract import InputContract
 from resnetkit.data.formats.folder import EXTENSIONS
 from resnetkit.data.transforms import UnreadableImage, load_contract_image
+from resnetkit.evaluation.calibration import scale_logits
+from resnetkit.evaluation.conformal import prediction_sets
+from resnetkit.evaluation.probabilities import probabilities
 from resnetkit.export.package import ModelPackage, load_package
 from resnetkit.runtime import pick_device
 from resnetkit.types import UserError
@@ -32,6 +36,12 @@ class Prediction:
     `top` has the likeliest classes with their probabilities: at most five; in a multi-label task
     all of them, each with a probability of its own. `labels` then are those above one half, the
     likeliest first and perhaps none; it is None in a single-label task.
+
+    Of what the package keeps of its confidence: probabilities are calibrated, and `raw` has those
+    the network gave itself, of the classes of `top` in its order; `rejected` says that the
+    probability is below the threshold, so that `label` should not count as an answer;
+    `prediction_set` has all classes that the image may show, the likeliest first and perhaps none.
+    They are None where the package keeps no such.
     """
 
     name: str
@@ -39,6 +49,9 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     labels: tuple[str, ...] | None = None
+    raw: tuple[float, ...] | None = None
+    rejected: bool | None = None
+    prediction_set: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +128,10 @@ class Predictor:
     ) -> Iterator[Prediction | Failure]:
         """Failures keep their place among the predictions."""
         readable = [image for image in loaded if isinstance(image, np.ndarray)]
-        probabilities = iter(self._probabilities(readable) if readable else ())
+        found = iter(self._predict_readable(readable) if readable else ())
         for name, image in zip(names, loaded, strict=True):
             if isinstance(image, np.ndarray):
-                yield self._prediction(name, next(probabilities))
+                yield replace(next(found), name=name)
             else:
                 yield Failure(name=name, reason=str(image))
 
@@ -131,18 +144,42 @@ class Predictor:
         except UnreadableImage as error:
             return error
 
-    def _probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities [N,K] float64 of images uint8 [C,H,W]; see `InputContract.task`."""
+    def _predict_readable(self, images: Sequence[np.ndarray]) -> Iterator[Prediction]:
+        """The predictions, still without a name, of images uint8 [C,H,W]."""
         batch = torch.from_numpy(np.stack(images)).to(self.device)
-        logits = self.package.logits(batch).cpu().double()
-        return (logits.softmax(1) if self._single else logits.sigmoid()).numpy()
+        logits, confidence = self.package.logits(batch).cpu().numpy(), self.package.confidence
+        own, task = probabilities(logits, self.contract.task), self.contract.task
+        if confidence is None:
+            yield from map(self._prediction, own)
+            return
+        scaled = scale_logits(logits, confidence.calibration)
+        held: Sequence[np.ndarray | None] = [None] * len(images)
+        if confidence.conformal is not None:
+            held = list(prediction_sets(scaled, confidence.conformal, image_keys(images)))
+        yield from map(self._prediction, probabilities(scaled, task), own, held)
 
-    def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
-        order = np.argsort(-probabilities, kind="stable")[: TOP if self._single else None]
-        names = self.contract.class_names
-        top = tuple((names[index], float(probabilities[index])) for index in order)
-        labels = None if self._single else tuple(label for label, share in top if share > THRESHOLD)
-        return Prediction(name=name, label=top[0][0], probability=top[0][1], top=top, labels=labels)
+    def _prediction(
+        self, shares: np.ndarray, own: np.ndarray | None = None, held: np.ndarray | None = None
+    ) -> Prediction:
+        """What probabilities [K] say; `own` are the network's where these are calibrated.
+
+        `held` bool [K] are the classes of the prediction set.
+        """
+        names, confidence = self.contract.class_names, self.package.confidence
+        order = np.argsort(-shares, kind="stable")
+        shown = order[: TOP if self._single else None]
+        top = tuple((names[k], float(shares[k])) for k in shown)
+        reject = None if confidence is None else confidence.reject
+        return Prediction(
+            name="",
+            label=top[0][0],
+            probability=top[0][1],
+            top=top,
+            labels=None if self._single else tuple(n for n, share in top if share > THRESHOLD),
+            raw=None if own is None else tuple(own[shown].tolist()),
+            rejected=None if reject is None else top[0][1] < reject.threshold,
+            prediction_set=None if held is None else tuple(names[k] for k in order if held[k]),
+        )
 
 
 def load(package_folder: Path | str, device: str = "auto") -> Predictor:
@@ -153,6 +190,12 @@ def load(package_folder: Path | str, device: str = "auto") -> Predictor:
     """
     chosen = pick_device(device)
     return Predictor(load_package(Path(package_folder)), chosen)
+
+
+def image_keys(images: Sequence[np.ndarray]) -> np.ndarray:
+    """A number for what each image uint8 [C,H,W] shows, uint64 [N]: the same pixels, the same."""
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def find_images(paths: Sequence[Path | str]) -> list[Path]:

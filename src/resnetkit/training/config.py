@@ -36,6 +36,9 @@ class TrainingConfig:
     logit_adjustment: float = 0.0
     """Tau of the logit-adjusted loss (Menon et al. 2021): that times the log of a class's share is
     added to its logit while training. 1 aims at balanced accuracy; 0 is off."""
+    jensen_shannon: float = 0.0
+    """Weight of the Jensen-Shannon consistency between three views of each image, for AugMix
+    (Hendrycks et al. 2020, section 3; there 12); a step then costs three. 0 is off."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient."""
     micro_batches: int = 1
@@ -87,7 +90,7 @@ class TrainingConfig:
 
 def refuse_idle_loss_settings(config: TrainingConfig) -> None:
     """UserError for settings of the loss that are out of range, idle or contradict each other."""
-    for name in ("focal_gamma", "logit_adjustment"):
+    for name in ("focal_gamma", "logit_adjustment", "jensen_shannon"):
         if getattr(config, name) < 0:
             raise UserError(f"training.{name} must be 0 or more, got {getattr(config, name)}")
     if config.loss == "focal" and config.focal_gamma == 0:

@@ -83,6 +83,7 @@ LOSSES: dict[Task, dict[str, Loss]] = {
     },
     "multi-label": {"binary-cross-entropy": binary_cross_entropy, "focal": sigmoid_focal},
 }
+VIEWS = 3  # of an image, that the consistency compares
 SHOWN = 5  # names in a message
 COMPARING = (cross_entropy, softmax_focal)  # the classes of an image with each other
 
@@ -101,6 +102,12 @@ def settle_loss(config: TrainingConfig, task: Task) -> TrainingConfig:
             f"training.logit_adjustment shifts the classes of an image against each other, which "
             f"the {name} loss of a {task} task never compares: leave it out, or weigh rare "
             "classes with training.class_weights inverse"
+        )
+    if config.jensen_shannon and known[name] not in COMPARING:
+        raise UserError(
+            "training.jensen_shannon compares distributions over the classes of an image, which "
+            f"the {name} loss of a {task} task knows none of: leave it out; augment.policy augmix "
+            "works without"
         )
     return replace(config, loss=name)  # type: ignore[arg-type]
 
@@ -132,7 +139,9 @@ def build_loss(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of `config` for training images with `labels`: logits, targets [N,K] -> scalar.
 
-    It is computed in float32 on `device`, whatever the logits come in.
+    With the consistency, logits [3N,K] are of three views of each image, one after the other, and
+    the targets are the first one's. It is computed in float32 on `device`, whatever the logits
+    come in.
     """
     loss = LOSSES[task][config.loss]
     counts = class_counts(labels, num_classes)
@@ -146,7 +155,26 @@ def build_loss(
         weights=on_device(class_weights(config, task, counts, len(labels))),
         shifts=on_device(logit_shifts(config, counts)),
     )
-    return lambda logits, targets: loss(logits.float(), targets, terms)
+    if not config.jensen_shannon:
+        return lambda logits, targets: loss(logits.float(), targets, terms)
+
+    def consistent(logits: Tensor, targets: Tensor) -> Tensor:
+        views = logits.float().unflatten(0, (len(targets), VIEWS))
+        learnt = loss(views[:, 0], targets, terms)
+        return learnt + config.jensen_shannon * jensen_shannon(views)
+
+    return consistent
+
+
+def jensen_shannon(logits: Tensor) -> Tensor:
+    """Mean over N of the Jensen-Shannon divergence between views, from logits [N,V,K]; in nats.
+
+    The mean of the divergences of each view's softmax from the mean of all (Hendrycks et al. 2020,
+    equation 1). Of the network's own logits: class weights and logit adjustment have no part in it.
+    """
+    log_p = F.log_softmax(logits, dim=2)
+    mean = torch.logsumexp(log_p, dim=1, keepdim=True) - math.log(logits.shape[1])
+    return (log_p.exp() * (log_p - mean)).sum(dim=2).mean()
 
 
 def class_weights(

@@ -75,8 +75,9 @@ class TrainingTask:
     learning_rate: float
     batches: Batches
     forward: Callable[[Tensor], Tensor]  # images [N,C,H,W] -> logits [N,K]
-    loss: Callable[[Tensor, Tensor], Tensor]  # logits, targets [N,K] -> mean over N, float32
-    prepare: Callable[[Batch, int], tuple[Tensor, Tensor]]  # batch, epoch -> images, targets [N,K]
+    # With V views of each image, one after the other (1, or 3 for consistency between them):
+    loss: Callable[[Tensor, Tensor], Tensor]  # logits [VN,K], targets [N,K] -> mean over N, float32
+    prepare: Callable[[Batch, int], tuple[Tensor, Tensor]]  # batch, epoch -> images [VN,…], targets
     validate: Callable[[dict[str, Tensor]], tuple[float, float]] | None  # weights -> loss, score
     score_name: str  # what the score is: higher is better, the best weights have the highest
     enter_training: Callable[[], object]  # before each step: `model.train`, or less where frozen
@@ -173,21 +174,22 @@ def train_step(state: TrainingState, task: TrainingTask, batch: Batch, epoch: in
         step=progress.step,
         loss=loss,
         learning_rate=task.learning_rate * factor,
-        images=len(images),
+        images=len(targets),
     )
 
 
 def accumulate_gradients(task: TrainingTask, images: Tensor, targets: Tensor) -> Tensor:
     """Backward through the batch, in micro batches where asked; returns the mean loss, detached."""
     total = torch.zeros((), device=images.device)
-    parts = task.config.micro_batches
-    for part, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+    size = math.ceil(len(targets) / task.config.micro_batches)
+    views = len(images) // len(targets)
+    for part, wanted in zip(images.split(views * size), targets.split(size), strict=True):
         with autocast(images.device, task.execution):
             logits = task.forward(part)
         loss = task.loss(logits, wanted)
         if task.penalty is not None:
             loss = torch.add(loss, task.penalty())
-        loss = torch.mul(loss, len(part) / len(images))
+        loss = torch.mul(loss, len(wanted) / len(targets))
         loss.backward()
         total += loss.detach()
     return total

@@ -97,7 +97,7 @@ def test_the_quarantine_list(planted):
 def test_the_page_needs_nothing_else_and_shows_everything(planted):
     _, _, report = planted
     page = report.paths["report"].read_text(encoding="utf-8")
-    assert "<script" not in page
+    assert page.count("<script") == 1  # ours, which the policy knows by its hash
     assert "http" not in page.replace("http-equiv", "").replace("https://git-lfs", "")
     assert page.count("<section id=") == len(report.findings)
     for kind in report.findings:

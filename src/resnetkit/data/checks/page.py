@@ -1,13 +1,10 @@
 """The page of a check: one HTML file that needs nothing else, with a picture of every finding.
 
-It holds no script and loads nothing. Everything that came from the user (names, paths, classes,
-what files contain) is escaped.
+Everything that came from the user (names, paths, classes, what files contain) is escaped.
 """
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -21,10 +18,13 @@ from resnetkit.data.checks.kinds import KINDS
 from resnetkit.data.checks.page_findings import Shown, choose_shown, render_findings
 from resnetkit.data.checks.scan_types import Scan
 from resnetkit.data.checks.thumbnails import Thumbnail, draw_thumbnails
+from resnetkit.page.blocks import Card, Cards, Column, Table
+from resnetkit.page.html import write_cards, write_words
+from resnetkit.page.shell import render_shell
+from resnetkit.page.tables import write_table
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
-CLASSES_SHOWN = 50
 SEVERITY_NAMES = {"unsafe": "unsafe", "warning": "warnings", "note": "notes"}
 
 
@@ -42,20 +42,11 @@ def render_page(
         *(_kind(one, scan, thumbnails, one.kind in report.allowed) for one in shown),
         _classes(report),
     ]
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     title = f"Data check: {Path(report.location).name or report.location}"
-    day = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{style}</style></head>\n<body><main>"
-        f"<header><h1>{escape(title)}</h1>"
-        f'<p class="lead">{escape(report.location)} · {escape(day)}</p></header>\n'
-        + "\n".join(filter(None, sections))
-        + "\n</main></body></html>\n"
-    )
+    places = [(one.kind, KINDS[one.kind].title) for one in shown]
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    body = "\n".join(filter(None, sections))
+    return render_shell(title, report.location, body, places, style)
 
 
 def _verdict(report: CheckReport) -> str:
@@ -79,23 +70,18 @@ def _verdict(report: CheckReport) -> str:
 
 def _cards(report: CheckReport) -> str:
     splits = ", ".join(f"{split} {count:,}" for split, count in report.images.items())
+    images, classes = f"{sum(report.images.values()):,}", f"{len(report.class_names):,}"
     cards = [
-        _card("images", f"{sum(report.images.values()):,}", splits or "none could be listed"),
-        _card("classes", f"{len(report.class_names):,}", _some_classes(report.class_names)),
+        Card(label="images", value=images, below=splits or "none could be listed"),
+        Card(label="classes", value=classes, below=_some_classes(report.class_names)),
     ]
     for severity in SEVERITIES:
         kinds = [kind for kind in report.findings if KINDS[kind].severity == severity]
         count = sum(len(report.findings[kind]) for kind in kinds)
         below = f"{len(kinds)} kind(s)" if kinds else "nothing found"
-        style = severity if count else ""
-        cards.append(_card(SEVERITY_NAMES[severity], f"{count:,}", below, style))
-    return f'<div class="cards">{"".join(cards)}</div>'
-
-
-def _card(label: str, value: str, below: str, style: str = "") -> str:
-    return (
-        f'<div class="{style}"><span>{label}</span><b>{value}</b><span>{escape(below)}</span></div>'
-    )
+        name, style = SEVERITY_NAMES[severity], severity if count else ""
+        cards.append(Card(label=name, value=f"{count:,}", below=below, style=style))
+    return write_cards(Cards(cards=cards))
 
 
 def _some_classes(names: Sequence[str]) -> str:
@@ -109,13 +95,13 @@ def _overview(shown: Sequence[Shown]) -> str:
         f'<tr><td><span class="badge {KINDS[one.kind].severity}">{KINDS[one.kind].severity}</span>'
         f'</td><td><a href="#{one.kind}">{escape(KINDS[one.kind].title)}</a></td>'
         f"<td><code>{one.kind}</code></td>"
-        f'<td class="number">{len(one.findings):,}</td>'
-        f'<td class="number">{_images(one.groups)}</td></tr>'
+        f'<td class="n">{len(one.findings):,}</td>'
+        f'<td class="n">{_images(one.groups)}</td></tr>'
         for one in shown
     )
     head = (
         "<tr><th></th><th>What</th><th>Kind</th>"
-        '<th class="number">Findings</th><th class="number">Images</th></tr>'
+        '<th class="n">Findings</th><th class="n">Images</th></tr>'
     )
     return _section("What was found", f'<div class="scroll"><table>{head}{rows}</table></div>')
 
@@ -133,14 +119,9 @@ def _kind(shown: Shown, scan: Scan, thumbnails: Mapping[int, Thumbnail], allowed
     return (
         f'<section id="{shown.kind}" class="{kind.severity}"><div class="head">'
         f"<h2>{escape(kind.title)} {count}</h2><div>{badge}<code>{shown.kind}</code></div></div>"
-        f'<p class="treatment">{_with_code(kind.treatment)}</p>'
+        f'<p class="treatment">{write_words(kind.treatment)}</p>'
         f"{render_findings(shown, scan, thumbnails)}</section>"
     )
-
-
-def _with_code(text: str) -> str:
-    """Escaped text whose `commands` are set as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _classes(report: CheckReport) -> str:
@@ -149,25 +130,16 @@ def _classes(report: CheckReport) -> str:
         return ""
     splits = list(report.counts)
     largest = max(max(report.counts[splits[0]], default=0), 1)
-    rows = [
-        _class_row(name, [report.counts[split][row] for split in splits], largest)
-        for row, name in enumerate(report.class_names)
+    columns = [
+        Column(title="Class"),
+        *(Column(title=split, kind="count") for split in splits),
+        Column(title=f"{splits[0]}, of the largest class", kind="bar"),
     ]
-    heads = "".join(f'<th class="number">{split}</th>' for split in splits)
-    head = f"<tr><th>Class</th>{heads}<th>{splits[0]}, of the largest class</th></tr>"
-    first = f'<div class="scroll"><table>{head}{"".join(rows[:CLASSES_SHOWN])}</table></div>'
-    rest = rows[CLASSES_SHOWN:]
-    more = (
-        f"<details><summary>{len(rest):,} more classes</summary>"
-        f'<div class="scroll"><table>{head}{"".join(rest)}</table></div></details>'
-    )
-    return _section("Classes", first + (more if rest else ""))
-
-
-def _class_row(name: str, counts: Sequence[int], largest: int) -> str:
-    cells = "".join(f'<td class="number">{count:,}</td>' for count in counts)
-    bar = f'<span class="bar"><i style="width:{100 * counts[0] / largest:.1f}%"></i></span>'
-    return f'<tr><td class="name">{escape(name)}</td>{cells}<td>{bar}</td></tr>'
+    rows = []
+    for row, name in enumerate(report.class_names):
+        counts = [report.counts[split][row] for split in splits]
+        rows.append([name, *counts, counts[0] / largest])
+    return _section("Classes", write_table(Table(columns=columns, rows=rows, name="classes")))
 
 
 def _section(title: str, body: str) -> str:

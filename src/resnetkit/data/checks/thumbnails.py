@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +16,10 @@ from resnetkit.data.color_mode import UnreadableImage
 from resnetkit.data.decode import FORMATS, pillow_warnings
 from resnetkit.data.encoded import open_encoded
 from resnetkit.data.threads import map_in_order
+from resnetkit.page.pictures import encode_thumbnail
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
-SIDE = 144  # pixels of the longer side
-PIXEL_ART = 64  # up to this side every pixel is kept, and shown as a square
 PREVIEW_BYTES = 48
 
 
@@ -69,14 +66,8 @@ def _draw(scan: Scan, row: int) -> Thumbnail:
 
 
 def _encode(picture: Image.Image, cut: bool = False) -> Thumbnail:
-    small = max(picture.size) <= PIXEL_ART
-    if not small:
-        picture.thumbnail((SIDE, SIDE), reducing_gap=2.0)
-    buffer = io.BytesIO()
-    kind = "PNG" if small else "JPEG"
-    picture.save(buffer, kind, quality=80, optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return Thumbnail(uri=f"data:image/{kind.lower()};base64,{data}", small=small, partial=cut)
+    uri, small = encode_thumbnail(picture)
+    return Thumbnail(uri=uri, small=small, partial=cut)
 
 
 def _draw_broken(content: Content) -> Thumbnail:

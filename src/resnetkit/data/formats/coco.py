@@ -26,7 +26,7 @@ def is_coco(location: Path) -> bool:
     """Whether there are instance annotations here, or this is a JSON file."""
     if location.is_file():
         return location.suffix.lower() == ".json"
-    return any(True for _ in _annotation_files(location))
+    return any(True for _ in annotation_files(location))
 
 
 def load_coco(location: Path, splits: Sequence[str]) -> Source:
@@ -70,7 +70,7 @@ def _load(location: Path, splits: Sequence[str]) -> tuple[Source, dict[str, Anno
 
 
 def _files_by_split(location: Path) -> dict[str, Path]:
-    found = [location] if location.is_file() else list(_annotation_files(location))
+    found = [location] if location.is_file() else list(annotation_files(location))
     if not found:
         raise UserError(
             f"{location}: there are no COCO annotations; needed is annotations/instances_*.json, "
@@ -94,7 +94,8 @@ def _files_by_split(location: Path) -> dict[str, Path]:
     return files
 
 
-def _annotation_files(location: Path) -> Iterator[Path]:
+def annotation_files(location: Path) -> Iterator[Path]:
+    """The files of instance annotations in a folder, by the names that are usual for them."""
     for folder in (location / "annotations", location):
         yield from sorted(folder.glob("instances_*.json"))
     yield from (path for path in [location / EXPORTED] if path.is_file())

@@ -109,7 +109,8 @@ def _class_folders(folder: Path) -> list[str]:
     if images:
         raise UserError(
             f"{folder}: {len(images)} image(s) lie directly in it ({images[0]!r}, …), needed is "
-            "one folder per class; move each image into a folder named after its class."
+            "one folder per class; move each image into a folder named after its class. A package "
+            f"labels images that have no class: resnetkit predict PACKAGE {folder}"
         )
     raise UserError(
         f"{folder}: there are no images in this folder; needed is one folder per class with "

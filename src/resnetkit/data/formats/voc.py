@@ -33,20 +33,22 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Object:
+class MarkedObject:
+    """One <object> of an annotation file."""
+
     name: str
     box: tuple[float, ...]  # left, top, right, bottom from 0
     difficult: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Marked:
+class Marked:
     """One annotation file: the name it gives its image, the size it says, and the objects."""
 
     path: Path
     file_name: str
     size: tuple[float, float]  # width, height; 0 where not said
-    objects: tuple[_Object, ...]
+    objects: tuple[MarkedObject, ...]
 
 
 def is_voc(location: Path) -> bool:
@@ -106,22 +108,23 @@ def _load(location: Path, splits: Sequence[str]) -> tuple[Source, dict[str, Anno
     }
 
 
-def _read_part(part: VocPart) -> list[_Marked]:
+def _read_part(part: VocPart) -> list[Marked]:
     missing = [path.name for path in part.annotations if not path.is_file()]
     if missing:
         raise UserError(
             f"{part.annotations[0].parent}: {len(missing)} of {len(part.annotations)} annotation "
             f"files are missing: {listed(missing)}. Add them, or take them off the list."
         )
-    return [_read_marked(path) for path in part.annotations]
+    return [read_marked(path) for path in part.annotations]
 
 
-def _read_marked(path: Path) -> _Marked:
+def read_marked(path: Path) -> Marked:
+    """One annotation file; UserError for what is no sound XML or no VOC annotation."""
     root = parse_xml(path)
     if root.tag != "annotation":
         raise UserError(f"{path}: needed is a VOC <annotation>; got <{root.tag}>.")
     width, height = (_number(root, f"size/{side}") for side in ("width", "height"))
-    return _Marked(
+    return Marked(
         path=path,
         file_name=(root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2],
         size=(0.0 if math.isnan(width) else width, 0.0 if math.isnan(height) else height),
@@ -129,7 +132,7 @@ def _read_marked(path: Path) -> _Marked:
     )
 
 
-def _read_object(path: Path, item: Element, number: int) -> _Object:
+def _read_object(path: Path, item: Element, number: int) -> MarkedObject:
     name = (item.findtext("name") or "").strip()
     if not name:
         raise UserError(f"{path}: object {number + 1} has no <name>; every object needs a class.")
@@ -138,7 +141,7 @@ def _read_object(path: Path, item: Element, number: int) -> _Object:
         raise UserError(
             f"{path}: the <bndbox> of object {number + 1} needs the numbers {', '.join(CORNERS)}."
         )
-    return _Object(
+    return MarkedObject(
         name=name,
         box=(left - 1, top - 1, right, bottom),  # VOC counts pixels from 1, and the last is inside
         difficult=(item.findtext("difficult") or "").strip() == "1",
@@ -157,7 +160,7 @@ def _number(item: Element, path: str) -> float:
 def _find_pictures(
     location: Path,
     part: VocPart,
-    read: list[_Marked],
+    read: list[Marked],
     class_names: tuple[str, ...],
     split: str,
 ) -> AnnotatedPictures:
@@ -179,7 +182,7 @@ def _find_pictures(
     )
 
 
-def _find_images(part: VocPart, read: list[_Marked]) -> list[str]:
+def _find_images(part: VocPart, read: list[Marked]) -> list[str]:
     """The image of each annotation file, relative to the part's folder of images."""
     index: dict[str, list[str]] = {}
     for name in images_below(part.images):

@@ -1,0 +1,1 @@
+"""The sections of an evaluation report, each a function of what it tells."""

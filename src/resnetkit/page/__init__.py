@@ -1,0 +1,1 @@
+"""Pages that need nothing else: sections said once, written as HTML and as Markdown."""
