@@ -36,6 +36,7 @@ from resnetkit.data.opening import DescribedSource
 from resnetkit.data.past import find_dealings
 from resnetkit.data.shots import with_shots_seed
 from resnetkit.data.sources import Split, refuse_inside
+from resnetkit.evaluation.class_changes import ClassChanges
 from resnetkit.evaluation.evaluate import AnyMetrics, task_metrics
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.evaluation.report import write_report
@@ -84,6 +85,7 @@ class TrainingResult:
     seconds: float
     finished_because: str
     validation: AnyMetrics | None
+    changes: ClassChanges | None = None  # of a fine-tuning with old images: what their classes lost
 
 
 @dataclass(frozen=True, kw_only=True)
