@@ -144,8 +144,8 @@ def fit_probe(
         chosen, score = USUAL, None
         reason = "the usual one: no class has a second image to choose it by"
     exact = views.numel() <= MOST_EXACT
-    fit = _Fit(views, targets, objective, torch.float64 if exact else torch.float32)
     with _few_threads(views.numel()):
+        fit = _Fit(views, targets, objective, torch.float64 if exact else torch.float32)
         fit.solve(chosen, FINE if exact else COARSE)
     weight, bias = fit.linear()
     return Probe(
@@ -203,9 +203,8 @@ def _cross_validate(
         )
         judged = np.concatenate([np.tile(left, len(views)) for left in numbers])
         loss = float(objective(logits, targets[judged].double()))
-        tried.append(
-            Tried(regularisation=c, loss=loss, score=_score(logits, labels[judged], objective))
-        )
+        score = _score(logits, labels[judged], objective)
+        tried.append(Tried(regularisation=c, loss=loss, score=score))
         if progress is not None:
             progress("cross-validating the probe", len(tried), len(GRID))
         if len(tried) > 2 and tried[-3].loss < tried[-2].loss < tried[-1].loss:
@@ -218,7 +217,7 @@ def _few_threads(values: int) -> Iterator[None]:
     """One thread for SciPy, and for PyTorch where features have too few `values` to share out.
 
     SciPy's vectors are short: its threads wait for each other six times as long as they work. So do
-    PyTorch's where other work is on the machine: 600 features of 256 took 2.8 s on two, 0.8 on one.
+    PyTorch's beside other work: a probe of 600 features took 2.8 s with two, 0.8 s with one.
     """
     from threadpoolctl import threadpool_limits
 
