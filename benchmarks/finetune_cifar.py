@@ -22,7 +22,7 @@ from pathlib import Path
 
 from finetune_defects import no_progress, set_apart
 from study import (
-    PLACES,
+    ASIDE,
     SUMMARY_HEADS,
     Job,
     Record,
@@ -64,7 +64,7 @@ def make_jobs(asked: argparse.Namespace, package: ModelPackage) -> list[Job]:
                 "seed": seed,
                 "minutes": minutes.get(shots, OTHERS),
             }
-            job |= {"weights": weights, PLACES: {"data": asked.data, "weights": asked.weights}}
+            job |= {"weights": weights, ASIDE: {"data": asked.data, "weights": asked.weights}}
             # The budget is left out: what it does is measured anew each time.
             settings = {**tuning_settings(job), "training.time_budget_minutes": None}
             settings |= {"data.source": asked.data, "finetuning.weights": asked.weights}
@@ -82,7 +82,7 @@ def scratch_jobs(tuned: Sequence[Record], ways: Sequence[str]) -> list[Job]:
     """Training from scratch for the time that each fine-tuning took."""
     jobs = []
     for record, way in itertools.product(tuned, ways):
-        job = {key: record["job"][key] for key in ("shots", "seed", PLACES)}
+        job = {key: record["job"][key] for key in ("shots", "seed", ASIDE)}
         job |= {"way": way, "minutes": round(record["seconds"] / 60, 3)}
         if way == SAME:
             job["weights"] = record["job"]["weights"]  # which network it is
@@ -99,10 +99,10 @@ def tuning_settings(job: Job) -> dict[str, object]:
 def scratch_experiment(job: Job) -> Experiment:
     """A recipe on the job's images, as long as fits its minutes."""
     recipe = load_recipe("folder" if job["way"] == SAME else FAST)
-    data = replace(recipe.data, source=job[PLACES]["data"], validation_fraction=0.0)
+    data = replace(recipe.data, source=job[ASIDE]["data"], validation_fraction=0.0)
     model = recipe.model
     if job["way"] == SAME:
-        package = load_starting_package(job[PLACES]["weights"])
+        package = load_starting_package(job[ASIDE]["weights"])
         model = replace(model, name=network_name(package))
         data = replace(data, image_size=package.contract.crop[0], batch_size=64)
     if job["shots"] != ALL:
@@ -124,11 +124,11 @@ def scratch_experiment(job: Job) -> Experiment:
 
 def run(job: Job, folder: Path) -> Record:
     """Train, and judge on the test images."""
-    source = job[PLACES]["data"]
+    source = job[ASIDE]["data"]
     if job["way"] == TUNED:
         with stopwatch() as spent:
             result = finetune(
-                source, folder, weights=job[PLACES]["weights"], settings=tuning_settings(job)
+                source, folder, weights=job[ASIDE]["weights"], settings=tuning_settings(job)
             )
     else:
         experiment = scratch_experiment(job)

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from study import (
-    PLACES,
+    ASIDE,
     SUMMARY_HEADS,
     Job,
     Record,
@@ -122,7 +122,11 @@ def scratch_experiment(default: Experiment, package: ModelPackage, steps: int) -
 
 
 def make_jobs(asked: argparse.Namespace) -> list[Job]:
-    """A job for each number of shots, strategy and seed; what the rule chooses is part of it."""
+    """A job for each number of shots, strategy and seed.
+
+    What the rule chooses is part of it, the strategy's name is not: where the default is one of the
+    single strategies, they are one run.
+    """
     package = load_starting_package(asked.weights)
     set_constants(parse_settings(asked.constants))
     test = names_digest(held_out_third(asked.data))
@@ -133,15 +137,18 @@ def make_jobs(asked: argparse.Namespace) -> list[Job]:
         if strategy not in (SCRATCH, DEFAULT):
             settings["finetuning.strategy"] = strategy
         job: Job = {
-            "strategy": strategy,
             "shots": shots,
             "seed": seed,
-            "settings": settings,
-            "constants": parse_settings(asked.constants),
             "scratch_steps": asked.scratch_steps if strategy == SCRATCH else None,
             "test": test,
             "weights": digest_weights(package.model),
-            PLACES: {"data": asked.data, "weights": asked.weights},
+            ASIDE: {
+                "strategy": strategy,
+                "settings": settings,
+                "constants": parse_settings(asked.constants),
+                "data": asked.data,
+                "weights": asked.weights,
+            },
         }
         job["chosen"] = set_apart(plan_experiment(job, package))
         jobs.append(job)
@@ -160,9 +167,10 @@ def settings_of(strategy: str, texts: Sequence[str]) -> dict[str, Any]:
 
 def plan_experiment(job: Job, package: ModelPackage) -> Experiment:
     """Everything that a run of the job depends on."""
-    places = {"data.source": job[PLACES]["data"], "finetuning.weights": job[PLACES]["weights"]}
-    chosen, _ = decide(package, {**job["settings"], **places}, no_progress)
-    if job["strategy"] != SCRATCH:
+    asked = job[ASIDE]
+    places = {"data.source": asked["data"], "finetuning.weights": asked["weights"]}
+    chosen, _ = decide(package, {**asked["settings"], **places}, no_progress)
+    if asked["strategy"] != SCRATCH:
         return chosen
     return scratch_experiment(chosen, package, job["scratch_steps"])
 
@@ -189,15 +197,15 @@ def set_constants(constants: dict[str, Any]) -> None:
 
 def run(job: Job, folder: Path) -> Record:
     """Train, and judge on the test third."""
-    source, weights = job[PLACES]["data"], job[PLACES]["weights"]
-    set_constants(job["constants"])
-    if job["strategy"] == SCRATCH:
+    source, weights = job[ASIDE]["data"], job[ASIDE]["weights"]
+    set_constants(job[ASIDE]["constants"])
+    if job[ASIDE]["strategy"] == SCRATCH:
         experiment = plan_experiment(job, load_starting_package(weights))
         with stopwatch() as spent:
             result = train(experiment, folder)
     else:
         with stopwatch() as spent:
-            result = finetune(source, folder, weights=weights, settings=job["settings"])
+            result = finetune(source, folder, weights=weights, settings=job[ASIDE]["settings"])
     metrics = evaluate(result.package, source, split="test").metrics
     provenance = load_package(result.package).provenance
     return {
@@ -213,7 +221,7 @@ def run(job: Job, folder: Path) -> Record:
 
 def name_job(job: Job) -> str:
     """A job in a few words."""
-    return f"{job['shots']} a class, {job['strategy']}, seed {job['seed']}"
+    return f"{job['shots']} a class, {job[ASIDE]['strategy']}, seed {job['seed']}"
 
 
 def describe_way(record: Record) -> str:
@@ -235,7 +243,7 @@ def table(records: Sequence[Record]) -> str:
 
 
 def _group(record: Record) -> tuple[int, str]:
-    return record["job"]["shots"], record["job"]["strategy"]
+    return record["job"]["shots"], record["job"][ASIDE]["strategy"]
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:

@@ -44,7 +44,7 @@ from finetune_defects import (
     set_apart,
 )
 from study import (
-    PLACES,
+    ASIDE,
     SUMMARY_HEADS,
     Job,
     Record,
@@ -106,7 +106,7 @@ def make_jobs(asked: argparse.Namespace) -> list[Job]:
     places = {"data": asked.data, "weights": asked.weights, "python": str(asked.fastai_python)}
     jobs = []
     for shots, seed in itertools.product(asked.shots, asked.seeds):
-        shared = {"shots": shots, "seed": seed, "weights": weights, "test": test, PLACES: places}
+        shared = {"shots": shots, "seed": seed, "weights": weights, "test": test, ASIDE: places}
         ours = []
         for strategy, side in itertools.product(OURS, (None, asked.peer_side)):
             settings = our_settings(strategy, shots, seed, side)
@@ -146,7 +146,7 @@ def list_peers(asked: argparse.Namespace) -> list[tuple[str, int]]:
 
 def run(job: Job, folder: Path) -> Record:
     """Train by one tool, and count its right answers on the test third."""
-    splits = split_images(job[PLACES]["data"], job["shots"], job["seed"])
+    splits = split_images(job[ASIDE]["data"], job["shots"], job["seed"])
     assert names_digest(splits["test"]) == job["test"]
     record, said = (run_ours if job["tool"] in OURS else run_peer)(job, splits, folder)
     return {**record, **count_right(said, splits["test"])}
@@ -167,7 +167,7 @@ def run_ours(
     job: Job, splits: Mapping[str, Split], folder: Path
 ) -> tuple[Record, Mapping[str, str]]:
     """`resnetkit finetune`, and what its package says of the test images."""
-    source, weights = job[PLACES]["data"], job[PLACES]["weights"]
+    source, weights = job[ASIDE]["data"], job[ASIDE]["weights"]
     with stopwatch() as spent:
         result = finetune(source, folder, weights=weights, settings=job["settings"])
     seen = load_seen(result.package)
@@ -184,7 +184,7 @@ def run_peer(
     job: Job, splits: Mapping[str, Split], folder: Path
 ) -> tuple[Record, Mapping[str, str]]:
     """`peer_tools.py` in the peer's environment."""
-    places = job[PLACES]
+    places = job[ASIDE]
     link_images(splits, Path(places["data"]), folder / "images")
     package = SHIPPED_FOLDER if places["weights"] == SHIPPED else Path(places["weights"])
     told = {name: job[name] for name in ("tool", "side", "epochs", "seed")}

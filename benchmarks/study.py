@@ -2,8 +2,9 @@
 
 A run is described by a job, a dictionary of plain values, and leaves a record, one line of
 `results.jsonl`. A job whose record is there already is skipped, so a study that was stopped, or got
-more seeds, continues with what is missing. Every run has a process of its own and empty caches (of
-features, of compiled code): none is faster because another went before.
+more seeds, continues with what is missing; two names for the same settings are one run. Every run
+has a process of its own and empty caches (of features, of compiled code): none is faster because
+another went before.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from resnetkit.runtime import environment
 
 Job = dict[str, Any]
 Record = dict[str, Any]
-PLACES = "places"  # of a job: paths, which are no part of what it is
+ASIDE = "aside"  # of a job: names and paths, which are no part of what it is
 
 
 def run_jobs(
@@ -56,12 +57,12 @@ def run_jobs(
             append_record(results, kept[key])
         minutes = (time.monotonic() - start) / 60
         print(f"[{number}/{len(jobs)}] {name(job)}: {minutes:.1f} min", file=sys.stderr, flush=True)
-    return [kept[identify(job)] for job in jobs]
+    return [{**kept[identify(job)], "job": job} for job in jobs]
 
 
 def identify(job: Job) -> str:
-    """Equal jobs, equal texts, wherever their files are."""
-    return digest({key: value for key, value in job.items() if key != PLACES})
+    """Equal jobs, equal texts, whatever they are called and wherever their files are."""
+    return digest({key: value for key, value in job.items() if key != ASIDE})
 
 
 def run_alone(run: Callable[[Job, Path], Record], job: Job, work: Path) -> Record:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from resnetkit.experiment import Experiment
 from resnetkit.pipeline import TrainingResult, train
-from resnetkit.pipeline_finetuning import FinetuningResult, finetune
+from resnetkit.pipeline_finetuning import finetune
 from resnetkit.recipes import load_recipe
 
 FEW_DIGITS = {
@@ -96,7 +96,7 @@ def learnt_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finetuned(
     digits_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., FinetuningResult]:
+) -> Callable[..., TrainingResult]:
     """finetuned(name, {setting: value}): a run on a few digits in tmp_path / name, in a second.
 
     It has a cache of its own, and a head is solved for with one regularisation only.
@@ -104,9 +104,7 @@ def finetuned(
     monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("resnetkit.finetuning.probe.GRID", (1.0,))
 
-    def run(
-        name: str, settings: Mapping[str, Any] | None = None, **options: Any
-    ) -> FinetuningResult:
+    def run(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> TrainingResult:
         chosen = {**FEW_DIGITS, **(settings or {})}
         options = {"weights": str(digits_package), **options}
         given = {name: value for name, value in chosen.items() if value is not ...}

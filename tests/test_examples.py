@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 MOST_LINES = 40
 EXPECTED = {  # example -> what it prints or leaves in the folder it is given
+    "finetune_few.py": "unseen digits after 100 seen ones: ",
     "save_digits.py": "digit-0-is-",
     "train_and_predict.py": "unseen digits: 9",
 }

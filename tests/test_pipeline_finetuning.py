@@ -3,6 +3,8 @@
 Resuming is in test_phases.py.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,11 @@ from resnetkit.data.sources import SOURCES
 from resnetkit.experiment import CONFIG_FILE, Experiment
 from resnetkit.export.package import load_package
 from resnetkit.finetuning.plan import Plan
+from resnetkit.finetuning.settings import FinetuneConfig
+from resnetkit.finetuning.strategies import build_plan
 from resnetkit.jsonl import load_records
 from resnetkit.pipeline_evaluation import evaluate
-from resnetkit.pipeline_finetuning import PLAN_FILE
+from resnetkit.pipeline_finetuning import PARENT_LICENCE, PLAN_FILE, describe_origin
 from resnetkit.runtime import verify_folder
 from resnetkit.types import UserError
 
@@ -268,3 +272,15 @@ def test_nothing_is_written_into_weights_or_images(finetuned, digits_package, tm
 
 def interrupt(*arguments):
     raise KeyboardInterrupt
+
+
+def test_the_licence_of_the_weights_is_passed_on_from_package_to_package(digits_package):
+    package = load_package(digits_package)
+    plan = build_plan(tuple(package.model.parts()), FinetuneConfig(strategy="full"), 1.0)
+    assert "notes" not in describe_origin(package, plan, None)
+    notes = {"Licence": "Ask Ada first.", "Weights": "Stored as float16."}
+    licensed = replace(package, provenance={**package.provenance, "notes": notes})
+    child = describe_origin(licensed, plan, None)
+    assert child["notes"] == {PARENT_LICENCE: "Ask Ada first."}
+    again = replace(package, provenance={**package.provenance, **child})
+    assert describe_origin(again, plan, None)["notes"] == child["notes"]

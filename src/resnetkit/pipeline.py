@@ -33,6 +33,7 @@ from resnetkit.data.dataset import TrainingData, load_training_data
 from resnetkit.data.loader import Loader
 from resnetkit.data.shots import with_shots_seed
 from resnetkit.data.sources import Split
+from resnetkit.evaluation.class_changes import ClassChanges
 from resnetkit.evaluation.confidence import confidence_of_training
 from resnetkit.evaluation.evaluate import AnyMetrics, task_metrics
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
@@ -64,6 +65,7 @@ class TrainingResult:
     seconds: float
     finished_because: str
     validation: AnyMetrics | None
+    changes: ClassChanges | None = None  # of a fine-tuning with old images: what their classes lost
 
 
 def train(

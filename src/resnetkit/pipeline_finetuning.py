@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,7 @@ from resnetkit.training.stop import StopRequest
 from resnetkit.types import UserError
 
 PLAN_FILE, CHANGES_FILE = "plan.yaml", "class_changes.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuningResult(TrainingResult):
-    """As of any training; with old images, also what each old class lost or gained."""
-
-    changes: ClassChanges | None
+PARENT_LICENCE = "Licence of the weights it began with"  # heading in the model card
 
 
 def finetune(
@@ -80,7 +74,7 @@ def finetune(
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     console: Console | None = None,
-) -> FinetuningResult:
+) -> TrainingResult:
     """Fine-tune `weights` on the images of `source`; leaves a run folder with its package in `out`.
 
     `settings` are those of an `Experiment` by dotted name ("training.epochs": 5); what they leave
@@ -94,7 +88,7 @@ def finetune(
     origin = describe_origin(package, run.plan, continuation)
     result = keep_result(run.experiment, run.data, state, out, origin)
     changes = keep_changes(run.experiment, continuation, package, result, out)
-    return FinetuningResult(**vars(result), changes=changes)
+    return replace(result, changes=changes)
 
 
 def prepare(
@@ -248,7 +242,10 @@ def describe_origin(
         "contract": package.contract.hash,
     }
     dealt = [to_dict(source) for source in distinct_sources(earlier)]
-    return {"parent": parent, "earlier_data": dealt, "plan": to_dict(plan)}
+    origin = {"parent": parent, "earlier_data": dealt, "plan": to_dict(plan)}
+    notes = provenance.get("notes", {})
+    licence = notes.get(PARENT_LICENCE, notes.get("Licence"))
+    return {**origin, "notes": {PARENT_LICENCE: licence}} if licence else origin
 
 
 def keep_changes(

@@ -25,36 +25,36 @@ FACTS = DataFacts(
     cores=2,
 )
 SLIM = Backbone(image_size=64, parameters=1_900_000)
-CHOICE = choose_settings(FACTS, SLIM)  # 581 steps of 32 images at 128 pixels
-TIMES = StepTimes(image_size=128, batch_size=32, training=0.3, features=0.1)  # 174 s + 2 s
+CHOICE = choose_settings(FACTS, SLIM)  # 109 steps of 32 images at 96 pixels
+TIMES = StepTimes(image_size=96, batch_size=32, training=1.6, features=0.1)  # 174 s + 2 s
 
 
 def test_what_fits_stays():
     assert fit_budget(CHOICE, TIMES, 4) is CHOICE
-    assert seconds_needed(CHOICE, TIMES) == pytest.approx(581 * 0.3 + 600 / 32 * 0.1)
+    assert seconds_needed(CHOICE, TIMES) == pytest.approx(109 * 1.6 + 600 / 32 * 0.1)
 
 
 def test_first_the_run_becomes_shorter():
     fitted = fit_budget(CHOICE, TIMES, 2)
-    assert fitted.settings["data.image_size"] == 128
+    assert fitted.settings["data.image_size"] == 96
     assert fitted.settings["finetuning.strategy"] == "lp-ft"
-    assert fitted.reasons[-1] == "to fit the time budget: 353 of 581 steps"
-    assert 106 < seconds_needed(fitted, TIMES) <= 108
+    assert fitted.reasons[-1] == "to fit the time budget: 66 of 109 steps"
+    assert 104 < seconds_needed(fitted, TIMES) <= 108
 
 
 def test_then_the_images_smaller_and_the_largest_that_fit():
     fitted = fit_budget(CHOICE, TIMES, 1)
-    assert fitted.settings["data.image_size"] == 96
+    assert fitted.settings["data.image_size"] == 72
     assert fitted.settings["finetuning.strategy"] == "lp-ft"
-    assert "to fit the time budget: image_size 96" in fitted.reasons
+    assert "to fit the time budget: image_size 72" in fitted.reasons
     assert seconds_needed(fitted, TIMES) <= 54
 
 
 def test_then_only_the_head_learns():
     fitted = fit_budget(CHOICE, TIMES, 0.1)
     assert fitted.settings["finetuning.strategy"] == "linear-probe"
-    assert fitted.settings["data.image_size"] == 128
-    assert "to fit the time budget: image_size 128, strategy linear-probe" in fitted.reasons
+    assert fitted.settings["data.image_size"] == 96
+    assert "to fit the time budget: image_size 96, strategy linear-probe" in fitted.reasons
     assert "training.epochs" not in fitted.settings
 
 
@@ -63,7 +63,7 @@ def test_and_where_nothing_fits_the_message_says_what_would():
         fit_budget(CHOICE, TIMES, 0.001)
     assert str(error.value) == (
         "training.time_budget_minutes is 0.001, but even the head alone, on images of 48 pixels, "
-        "takes about 0.0049 minutes here: give at least that, a smaller network or less data"
+        "takes about 0.0087 minutes here: give at least that, a smaller network or less data"
     )
 
 

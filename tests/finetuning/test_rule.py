@@ -184,7 +184,7 @@ def test_more_images_mean_no_fewer_steps_no_smaller_batches_and_wider_crops(
     [
         ({"images": 6}, {"finetuning.strategy": "linear-probe", "finetuning.views": 8}),
         ({"images": 600}, {"finetuning.strategy": "lp-ft", "finetuning.batch_norm": "train"}),
-        ({"images": 180}, {"finetuning.views": 4, "training.epochs": 32.6}),
+        ({"images": 180}, {"finetuning.views": 4, "training.epochs": 5.5}),
         ({"images": 600}, {"finetuning.views": None}),
         ({"images": 180}, {"finetuning.batch_norm": "frozen", "data.batch_size": 16}),
         ({"images": 600}, {"training.keep": "last", "data.validation_fraction": 0.0}),
@@ -192,8 +192,8 @@ def test_more_images_mean_no_fewer_steps_no_smaller_batches_and_wider_crops(
         ({"images": 500_000}, {"finetuning.strategy": "full", "data.validation_fraction": 0.02}),
         ({"validation_images": 500}, {"training.keep": "best"}),
         ({"validation_images": 50}, {"training.keep": "last"}),
-        ({}, {"data.image_size": 128}),
-        ({"cores": 16}, {"data.image_size": 128}),
+        ({}, {"data.image_size": 96}),
+        ({"cores": 16}, {"data.image_size": 96}),
         ({"height": 90}, {"data.image_size": 64}),
         ({"height": 97}, {"data.image_size": 96}),
         ({"height": 32, "width": 32, "grey": False}, {"data.image_size": 64}),
@@ -245,19 +245,19 @@ def test_a_heavy_backbone_is_enlarged_on_an_accelerator_only():
         choose_settings(replace(large, accelerator=fast), heavy).settings["data.image_size"]
         for fast in (False, True)
     ]
-    assert sides == [128, 256]
+    assert sides == [128, 192]
 
 
 def test_reasons_are_words_with_the_figures():
     reasons = choose_settings(DEFECTS, SLIM).reasons
     assert reasons[0].startswith("600 images of 6 classes: lp-ft, ")
     assert reasons[1] == (
-        "images of about 200x200 pixels: seen at 128, more than the 64 of the weights, for detail "
+        "images of about 200x200 pixels: seen at 96, more than the 64 of the weights, for detail "
         "that they would not see"
     )
     assert reasons[2].startswith("too few images to hold some out: the last weights are kept")
-    assert reasons[3] == "length: 581 steps of 32 images, 32.3 epochs"
-    assert reasons[4] == "peak rate 0.05 for the head, sgd"
+    assert reasons[3] == "length: 109 steps of 32 images, 6.06 epochs"
+    assert reasons[4] == "peak rate 0.001 for the head, adamw"
     assert reasons[5] == (
         "pretrained layers at 0.2 of the head's rate; BatchNorm statistics of these images"
     )
