@@ -10,7 +10,7 @@ from PIL import Image
 
 from resnetkit.data.opening import DescribedSource
 from resnetkit.export.package import load_package
-from resnetkit.pipeline import evaluate
+from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.pipeline_finetuning import finetune
 from resnetkit.types import UserError
 

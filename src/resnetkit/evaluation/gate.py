@@ -70,14 +70,14 @@ def judge_change(
     if difference is None:
         reasons.append(f"{score} cannot be judged: no image shows any class")
     elif difference < -margin - ROUNDING:
-        reasons.append(f"{score} {100 * difference:+.2f} points, {-100 * margin:.2f} allowed")
+        reasons.append(f"{score} {100 * difference:+.2f} points, {0.0 - 100 * margin:.2f} allowed")
     for name, images, change, p_value in classes:
         if change is None or change >= -class_margin - ROUNDING or p_value is None:
             continue
         if p_value <= chance:
             reasons.append(
                 f"class {name} {100 * change:+.1f} points of {images:,} images, "
-                f"{-100 * class_margin:.1f} allowed"
+                f"{0.0 - 100 * class_margin:.1f} allowed"
             )
         else:
             undecided.append(name)
