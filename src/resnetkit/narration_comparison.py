@@ -59,16 +59,17 @@ def _verdict(comparison: Comparison, gate: Gate, both: BothAnswers) -> Section:
     first, *rest = gate.describe().splitlines()
     score = comparison.score
     style = "note" if gate.passed else "unsafe"
-    change = "–" if score.difference is None else f"{100 * score.difference:+.2f} points"
+    change = "–" if score.difference is None else f"{100 * score.difference:+.2f}"
     interval = "" if score.interval is None else _points(score.interval)
     cards = [
         Card(label="Verdict", value="passed" if gate.passed else "worse", below=first, style=style),
-        Card(label="B less A", value=change, below=interval, style="main"),
+        Card(label="B less A, points", value=change, below=interval, style="main"),
         _score_card("A", both.a.metrics),
         _score_card("B", both.b.metrics),
     ]
     blocks: list[Block] = [Cards(cards=cards)]
-    blocks += [Text(text=f"{line}.") for line in comparison.describe().splitlines()[1:]]
+    said = comparison.describe().splitlines()[1:]
+    blocks.append(Text(text=" ".join(f"{line[:1].upper()}{line[1:]}." for line in said)))
     notes = [f"{line}." for line in rest]
     if both.left_out:
         notes.append(
@@ -131,8 +132,8 @@ def _differences(comparison: Comparison, both: BothAnswers) -> Iterator[Section]
             continue
         shown = rows[:MOST_PICTURES]
         pictures = [
-            Picture(images=[image], alt=f"{name}: {lines[-1]}", title=name, lines=lines, tone=tone)
-            for image, name, lines in _pictures(shown, both)
+            Picture(images=[image], alt=f"{lines[-1]}: {true}", title=true, lines=lines, tone=tone)
+            for image, true, lines in _pictures(shown, both)
         ]
         blocks: list[Block] = [Pictures(pictures=pictures, name=title.lower())]
         if len(rows) > len(shown):
@@ -144,13 +145,13 @@ def _differences(comparison: Comparison, both: BothAnswers) -> Iterator[Section]
 def _pictures(
     rows: Sequence[int], both: BothAnswers
 ) -> Iterator[tuple[np.ndarray, str, list[str]]]:
-    """Each image as A sees it, its name, and what is true and what each says of it."""
+    """Each image as A sees it, what it shows, what each says of it, and its name."""
     subject = both.a.subject
     places = both.pairs.rows[np.array(rows)]
     images = contract_images(subject.images, places, subject.contract)
     for image, row, place in zip(images, rows, places.tolist(), strict=True):
         said = [f"{name}: {_said(logits[row], both)}" for name, logits in _named_logits(both)]
-        yield image, str(subject.images.names[place]), [*said, f"true: {_truth(row, both)}"]
+        yield image, f"true: {_truth(row, both)}", [*said, str(subject.images.names[place])]
 
 
 def _named_logits(both: BothAnswers) -> list[tuple[str, np.ndarray]]:
