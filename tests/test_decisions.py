@@ -23,7 +23,7 @@ from resnetkit.types import UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DIGITS = {"data.source": "digits", "data.shots": 6}
+DIGITS = {"data.source": "digits", "data.shots": 8}
 PROBE = {**DIGITS, "finetuning.strategy": "linear-probe"}
 
 
@@ -50,7 +50,7 @@ def test_given_settings_stay_and_the_rest_follows_from_the_images(decided):
     assert experiment.finetuning.strategy == "lp-ft"
     assert experiment.data.image_size == 8
     assert not experiment.augment.horizontal_flip, "small grey images may be letters"
-    assert reasons[0].startswith("60 images of 10 classes: lp-ft")
+    assert reasons[0].startswith("80 images of 10 classes: lp-ft")
 
 
 def test_a_typed_default_is_not_decided_otherwise(decided):

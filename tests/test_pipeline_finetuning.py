@@ -126,7 +126,8 @@ def most_trained(plan):
 
 @pytest.mark.parametrize("strategy", ["auto", "gradual"])
 def test_a_run_folder_says_what_was_done(strategy, finetuned, tmp_path):
-    result = finetuned("run", {"finetuning.strategy": strategy, "finetuning.views": 1})
+    settings = {"finetuning.strategy": strategy, "finetuning.views": 1, "data.shots": 10}
+    result = finetuned("run", settings)
     run = tmp_path / "run"
     saved = from_yaml(Experiment, (run / CONFIG_FILE).read_text(), "the settings")
     plan = from_yaml(Plan, (run / PLAN_FILE).read_text(), "the plan")
@@ -134,7 +135,7 @@ def test_a_run_folder_says_what_was_done(strategy, finetuned, tmp_path):
     assert (saved.data.shots_seed, saved.data.image_size, saved.data.storage) == (0, 8, "memory")
     assert saved.data.color_mode == "L"
     assert saved.training.loss == "cross-entropy"
-    assert saved.optimizer.learning_rate == pytest.approx(0.05 / 2**0.5, rel=1e-2)
+    assert saved.optimizer.learning_rate == pytest.approx(1e-3 / 2**0.5, rel=1e-2)
 
     records = load_records(run / "metrics.jsonl")
     steps = [record["step"] for record in records]
@@ -148,7 +149,7 @@ def test_a_run_folder_says_what_was_done(strategy, finetuned, tmp_path):
     assert package.provenance["parent"]["data"] == "digits"
     assert package.provenance["plan"]["strategy"] == plan.strategy
     assert package.contract.class_names == tuple("0123456789")
-    assert result.validation.images == 10
+    assert result.validation.images == 20
     assert evaluate(result.package, "digits").metrics.images == 359
     assert result.report.exists()
 
