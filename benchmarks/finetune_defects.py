@@ -264,7 +264,7 @@ def verdicts(records: Sequence[Record]) -> list[str]:
             continue
         best = max(others, key=lambda strategy: others[strategy])
         mean = summaries[shots, DEFAULT].mean
-        points = 100 * (mean - others[best])
+        points = round(100 * (mean - others[best]), 6)  # of floats
         met = "met" if points >= -TOLERATED else "MISSED"
         lines.append(
             f"{shots} a class: default {100 * mean:.2f} %, best single {best} "
