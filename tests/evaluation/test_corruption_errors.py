@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resnetkit.evaluation.intervals import mean_interval
 from resnetkit.evaluation.corruption_errors import (
     ALEXNET,
     Baseline,
-    mean_interval,
     normalise_errors,
     summarise_corruptions,
 )

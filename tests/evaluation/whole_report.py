@@ -34,7 +34,8 @@ from resnetkit.evaluation.report_parts import (
     measure_answering,
     measure_reliability,
 )
-from resnetkit.evaluation.samples import Sample, choose_samples, softmax
+from resnetkit.evaluation.probabilities import softmax
+from resnetkit.evaluation.samples import Sample, choose_samples
 from resnetkit.evaluation.sections.confusion import confused_pairs
 from resnetkit.evaluation.seed_spread import measure_seed_spread
 from resnetkit.evaluation.slices import slice_metrics

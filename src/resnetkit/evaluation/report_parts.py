@@ -16,7 +16,7 @@ from resnetkit.evaluation.confidence import Confidence
 from resnetkit.evaluation.intervals import wilson_interval
 from resnetkit.evaluation.probabilities import probabilities
 from resnetkit.evaluation.report_input import Answering, Pair, Reliability
-from resnetkit.evaluation.samples import softmax
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.evaluation.selective import CoveragePoint, Reject, coverage_curve
 from resnetkit.types import Task
 
