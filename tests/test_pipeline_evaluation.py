@@ -202,9 +202,7 @@ def test_everything_is_judged_by_the_answers_that_predict_gives(subject):
     source = FittedOn(
         source="digits", split="val", images=10, measured="held-out", before=fitted, after=fitted
     )
-    package = replace(
-        subject.package, confidence=Confidence(calibration=scaled, fitted_on=source)
-    )
+    package = replace(subject.package, confidence=Confidence(calibration=scaled, fitted_on=source))
     few = replace(subject, package=package, images=subject.images.subset(np.arange(60)))
     answers = answer(few, silent)
     assert (answers.deciding.argmax(1) != 3).all()

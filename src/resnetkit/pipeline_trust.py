@@ -180,9 +180,7 @@ def plan_maps(
     )
 
 
-def check_planned(
-    package: ModelPackage, split: Split, plan: MapPlan, console: Console
-) -> MapTrust:
+def check_planned(package: ModelPackage, split: Split, plan: MapPlan, console: Console) -> MapTrust:
     """Put the maps of `plan_maps` through all checks; nothing is written."""
     trial = _prepare(package, split, plan)
     recognised = share_recognised(trial, package.contract.task)

@@ -94,9 +94,7 @@ def judge_change(
     )
 
 
-def _describe_loss(
-    score: str, difference: float, interval: Interval | None, margin: float
-) -> str:
+def _describe_loss(score: str, difference: float, interval: Interval | None, margin: float) -> str:
     """How much was lost and how sure that is; what to do where chance alone may have done it."""
     lost = f"{score} {points_text(difference, interval)}, {0.0 - 100 * margin:.2f} allowed"
     if interval is None or interval[1] < -margin:
