@@ -17,7 +17,6 @@ from resnetkit.evaluation.confidence import Wanted
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.export.package import load_package, load_seen
 from resnetkit.package_split import load_in_order, load_unseen
-from resnetkit.package_split import load_in_order, load_unseen
 from resnetkit.pipeline_calibration import CalibrationRequest, calibrate
 from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.runtime import verify_folder

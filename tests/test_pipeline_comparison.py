@@ -133,7 +133,7 @@ def test_images_are_told_by_their_row_in_the_split_of_a_and_by_name(
     )
     found = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     rows = [found[f"{kind}_images"] for kind in ("lost", "gained", "changed")]
-    assert sorted(sum(rows, [])) == kept.tolist()
+    assert sorted(np.concatenate(rows).astype(int).tolist()) == kept.tolist()
     for kind in ("lost", "gained", "changed"):
         names = [subject.images.names[row] for row in found[f"{kind}_images"]]
         assert found[f"{kind}_names"] == names

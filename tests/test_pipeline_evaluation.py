@@ -417,6 +417,8 @@ def test_nothing_draws_two_bars_at_once(learnt_digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ReadingBar, "__enter__", enter)
     monkeypatch.setattr(ReadingBar, "__exit__", leave)
+    # Two packages that say the same are refused, and another would take a training.
+    monkeypatch.setattr(pipeline_evaluation, "judge_other_seeds", lambda *_: None)
     without = ("maps", "inside", "feature-map", "speed", "slices", "label-errors", "gate")
     options = EvaluationOptions(other_seeds=(learnt_digits,), without=without)
     evaluate(learnt_digits, "digits", out=tmp_path / "out", options=options)

@@ -14,6 +14,7 @@ from resnetkit.data.checks.label_errors import LabelErrors, rank_label_errors
 from resnetkit.data.contract import normalise
 from resnetkit.evaluation.conformal import check_coverage, prediction_sets
 from resnetkit.evaluation.metrics import Metrics
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.evaluation.report_input import (
     EvaluationReport,
     Extra,
@@ -23,7 +24,6 @@ from resnetkit.evaluation.report_input import (
     Sets,
 )
 from resnetkit.evaluation.report_parts import choose_mistakes, choose_pair_rows
-from resnetkit.evaluation.probabilities import softmax
 from resnetkit.evaluation.samples import Sample
 from resnetkit.evaluation.sections.confusion import confused_pairs
 from resnetkit.explanation.attribution import attribute

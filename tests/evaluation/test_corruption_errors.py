@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetkit.evaluation.intervals import mean_interval
 from resnetkit.evaluation.corruption_errors import (
     ALEXNET,
     Baseline,
@@ -20,6 +19,7 @@ from resnetkit.evaluation.corruption_errors import (
 )
 from resnetkit.evaluation.corruptions.catalogue import CORRUPTIONS
 from resnetkit.evaluation.corruptions.settings import CorruptionConfig
+from resnetkit.evaluation.intervals import mean_interval
 from resnetkit.types import UserError
 
 TWO = CorruptionConfig(names=("snow", "fog"), seed=3)

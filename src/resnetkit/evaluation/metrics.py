@@ -28,8 +28,8 @@ from resnetkit.evaluation.intervals import (
     resample_answers,
     wilson_interval,
 )
-from resnetkit.evaluation.ranking import Areas, areas_under_roc
 from resnetkit.evaluation.probabilities import log_losses, softmax
+from resnetkit.evaluation.ranking import Areas, areas_under_roc
 from resnetkit.types import UserError
 
 SHOWN_SCORES = {"top1": "top-1", "mean_average_precision": "mAP"}  # by name in metrics.jsonl
