@@ -7,7 +7,7 @@
 The package comes from `resnetkit finetune --data ../shared/data/surface-defects/images`, with a
 share for testing held out (`--data.test_fraction 0.3333`); its test split is looked at here, every
 picture in the pointing game and a spread of them in the slower checks. Prints a table in Markdown,
-the verdicts with their reasons, and where it is all from; `--out` keeps it with the curves.
+the verdicts with their reasons, and where it is all from; `--out` keeps it as a page.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,8 @@ from resnetkit.explanation.pixel_curves import CurveConfig
 from resnetkit.explanation.randomised_weights import RandomisedConfig
 from resnetkit.explanation.trust import TrustConfig
 from resnetkit.export.package import load_package
+from resnetkit.page.blocks import Document
+from resnetkit.page.markdown import render_markdown
 from resnetkit.pipeline_trust import MapRequest, MapTrust, check_maps
 from resnetkit.runtime import environment
 
@@ -51,16 +54,16 @@ def describe(result: MapTrust, asked: argparse.Namespace, seconds: float) -> str
     package = load_package(asked.package)
     provenance = package.provenance
     data, first = provenance.get("data", {}), result.reports[0]
+    section = replace(result.told.section, title="")
+    lead = f"{asked.split} split of {asked.data}"
     lines = [
-        result.table,
+        render_markdown(Document(title="Which map to believe", lead=lead, sections=[section])),
         f"- package: {asked.package} (weights {digest_weights(package.model)}), "
         f"{provenance.get('experiment', {}).get('model', {}).get('name', 'imported')} at "
         f"{package.contract.crop[0]}x{package.contract.crop[1]}, trained on {data.get('images')}",
         f"- {result.pictures} pictures of the {asked.split} split of {asked.data} in the pointing "
         f"game, {min(result.pictures, asked.curve_pictures)} for curves of {asked.steps} steps, "
         f"{first.randomised.pictures} with weights drawn {asked.draws} times; seed {asked.seed}",
-        f"- the network recognises the class in {100 * result.recognised:.1f} % of them",
-        *(f"- {note}" for note in result.notes),
     ]
     if first.pointing is not None:
         lines.append(

@@ -31,8 +31,9 @@ def test_which_map_to_believe(capsys, package, pictures, tmp_path):
     assert "believe" in text
     assert "layercam" in text
     assert "6 pictures; the network recognises the class in" in text
-    assert f"Table    {out / 'trust.md'}" in text
-    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "trust.json", "trust.md"]
+    assert f"Report   {out / 'trust.html'}" in text
+    files = ["manifest.json", "trust.html", "trust.json", "trust.md"]
+    assert sorted(path.name for path in out.iterdir()) == files
     found = json.loads(printed(capsys, *asked, "--method", "gradcam", "--json"))
     assert [method["method"] for method in found["methods"]] == ["gradcam"]
     assert found["methods"][0]["verdict"].startswith(("believe, ", "do not believe, "))

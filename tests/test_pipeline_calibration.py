@@ -16,12 +16,12 @@ from resnetkit.evaluation.calibration import fit_temperature
 from resnetkit.evaluation.confidence import Wanted
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.export.package import load_package, load_seen
+from resnetkit.package_split import load_in_order, load_unseen
 from resnetkit.pipeline_calibration import CalibrationRequest, calibrate
 from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.runtime import verify_folder
 from resnetkit.serving.predictor import load
 from resnetkit.types import UserError
-from resnetkit.unseen import load_unseen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,10 +52,14 @@ def digests(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
+def images_of(folder, split):
+    asked = DescribedSource(location="digits")
+    return load_unseen(folder, load_package(folder), asked, split, lambda *progress: None)
+
+
 def logits_of(folder, split):
     package = load_package(folder)
-    asked = DescribedSource(location="digits")
-    _, batches = load_unseen(folder, package, asked, split)
+    batches = load_in_order(folder, package, images_of(folder, split), package.contract)
     return run_evaluation(lambda batch: package.logits(batch.images), batches.batches(0))[:2]
 
 
@@ -127,12 +131,7 @@ def test_calibrating_writes_another_package_of_the_same_network(own, promised, t
 
 def test_promises_reach_the_predictions(promised):
     confidence = promised.confidence
-    images = load_unseen(
-        promised.package,
-        load_package(promised.package),
-        DescribedSource(location="digits"),
-        "test",
-    )[0]
+    images = images_of(promised.package, "test")
     found = load(promised.package).predict(list(images.images.transpose(0, 2, 3, 1)[..., 0]))
     names = load_package(promised.package).contract.class_names
     rejected = np.array([one.rejected for one in found])
@@ -151,9 +150,7 @@ def test_a_vector_is_judged_by_its_own_answers(own, tmp_path):
     request = CalibrationRequest(wanted=wanted)
     result = calibrate(own, "digits", tmp_path / "out", request=request)
     assert result.confidence.calibration.method == "vector"
-    images, _ = load_unseen(
-        result.package, load_package(result.package), DescribedSource(location="digits"), "test"
-    )
+    images = images_of(result.package, "test")
     found = load(result.package).predict(list(images.images.transpose(0, 2, 3, 1)[..., 0]))
     names = load_package(own).contract.class_names
     right = [names[y] == p.label for y, p in zip(images.labels, found, strict=True)]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from resnetkit import pipeline
+from resnetkit import pipeline, pipeline_comparison
 from resnetkit.data.opening import DescribedSource
 from resnetkit.export.package import load_package
+from resnetkit.judging import answer, open_subject
+from resnetkit.package_split import load_unseen
+from resnetkit.pairing import BothAnswers, pair_images
 from resnetkit.pipeline_comparison import ComparisonOptions, compare
 from resnetkit.types import UserError
-from resnetkit.unseen import load_unseen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,10 +74,89 @@ def test_only_images_that_neither_has_seen_are_compared(trained, tiny, pictures,
 
 
 def names_of_test(package, source):
-    images, _ = load_unseen(
-        package, load_package(package), DescribedSource(location=str(source)), "test"
+    asked = DescribedSource(location=str(source))
+    return load_unseen(package, load_package(package), asked, "test", nobody).names
+
+
+def nobody(what, done, total):
+    """Progress that nobody watches."""
+
+
+@pytest.mark.parametrize("split", ["all", "train"])
+def test_images_of_a_training_pass_no_gate(trained, pictures, tmp_path, split):
+    with pytest.raises(UserError, match=rf"images of {split} are among those .* trained on"):
+        compare(
+            trained.package,
+            trained.package,
+            str(pictures),
+            options=ComparisonOptions(split=split),
+            out=tmp_path / "out",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_neither_has_seen_is_compared_whole(trained, mirrored):
+    result = compare(
+        trained.package, trained.package, str(mirrored), options=ComparisonOptions(split="all")
     )
-    return images.names
+    assert result.comparison.images == 36
+    assert result.notes == ()
+
+
+@pytest.fixture
+def mirrored(pictures, tmp_path):
+    """The pictures of training, mirrored and under other names."""
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        target = tmp_path / "data" / path.parent.name / f"new{number:02d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(target)
+    return tmp_path / "data"
+
+
+def test_images_are_told_by_their_row_in_the_split_of_a_and_by_name(
+    trained, mirrored, tmp_path, monkeypatch
+):
+    """Half of the images are paired, and B says something else of them all."""
+    package = load_package(trained.package)
+    asked = DescribedSource(location=str(mirrored))
+    subject = open_subject(trained.package, package, asked, "all", nobody)
+    kept = np.arange(1, 36, 2)
+    a = answer(subject, nobody)
+    b = answer(replace(subject, images=subject.images.subset(kept)), nobody)
+    b = replace(b, logits=np.roll(a.logits[kept], 1, axis=1))
+    both = BothAnswers(a=a, b=b, pairs=pair_images(a.subject, b.subject))
+    monkeypatch.setattr(pipeline_comparison, "judge_both", lambda *_: both)
+    options = ComparisonOptions(split="all")
+    result = compare(
+        trained.package, trained.package, str(mirrored), options=options, out=tmp_path / "out"
+    )
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    rows = [found[f"{kind}_images"] for kind in ("lost", "gained", "changed")]
+    assert sorted(np.concatenate(rows).astype(int).tolist()) == kept.tolist()
+    for kind in ("lost", "gained", "changed"):
+        names = [subject.images.names[row] for row in found[f"{kind}_images"]]
+        assert found[f"{kind}_names"] == names
+    assert result.left_out == 18
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "18 images left out: only one of the packages holds them in its all split" in text
+    score = result.comparison.score
+    for name, value in (("A", score.a), ("B", score.b)):
+        assert f"**{name}: {100 * value:.2f}" in text
+    assert "top-1, 18 images" in text
+
+
+def test_what_was_warned_of_is_on_the_page(trained, mirrored, tmp_path):
+    shutil.rmtree(mirrored / "red")
+    asked = DescribedSource(location=str(mirrored), some_classes=True)
+    options = ComparisonOptions(split="all")
+    with pytest.warns(UserWarning, match="no images of 1 of the package's 3 classes"):
+        result = compare(
+            trained.package, trained.package, asked, options=options, out=tmp_path / "out"
+        )
+    (note,) = result.notes
+    assert "it has no images of 1 of the package's 3 classes: 'red'" in note
+    assert "no images of 1 of the package" in (tmp_path / "out" / "report.md").read_text()
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.5, float("nan")])

@@ -11,20 +11,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnetkit import pipeline, pipeline_evaluation
+from resnetkit import evaluation_inputs, pipeline, pipeline_evaluation
 from resnetkit.data.manifest_table import read_manifest_table
 from resnetkit.data.opening import DescribedSource
 from resnetkit.data.seen import SeenWarning
 from resnetkit.data.sources import load_source
 from resnetkit.evaluation.attacks import AttackConfig
+from resnetkit.evaluation.calibration import Calibration
+from resnetkit.evaluation.calibration_error import measure_calibration
+from resnetkit.evaluation.confidence import Confidence, FittedOn
 from resnetkit.evaluation.corruptions.settings import CorruptionConfig
 from resnetkit.evaluation.evaluate import evaluate as run_evaluation
 from resnetkit.evaluation_options import EvaluationOptions
 from resnetkit.export.package import load_package
+from resnetkit.gate_knowledge import know_gate, load_learnt
 from resnetkit.judging import answer, open_subject, predict_of
-from resnetkit.measuring import look_several_times
+from resnetkit.measuring import attack, look_several_times, measure_robustness
+from resnetkit.pipeline_comparison import compare
 from resnetkit.pipeline_evaluation import evaluate
 from resnetkit.pipeline_trust import MapRequest
+from resnetkit.training.observers import ReadingBar
 from resnetkit.types import UserError
 
 pytestmark = [
@@ -39,13 +45,6 @@ TEST_IMAGES = len(load_source("digits", ("test",)).splits["test"])
 
 def silent(what, done, total):
     """Progress that nobody watches."""
-
-
-@pytest.fixture(scope="module")
-def quiet_console():
-    from rich.console import Console
-
-    return Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +168,10 @@ def test_a_place_with_other_files_is_refused_before_anything_is_read(
 
 
 @pytest.fixture(scope="module")
-def subject(learnt_digits, quiet_console):
+def subject(learnt_digits):
     package = load_package(learnt_digits)
     asked = DescribedSource(location="digits")
-    return open_subject(learnt_digits, package, asked, "test", "cpu", quiet_console)
+    return open_subject(learnt_digits, package, asked, "test", silent)
 
 
 def test_one_pass_gives_logits_features_and_statistics(subject):
@@ -193,6 +192,29 @@ def test_scales_are_read_from_the_source_and_flip_from_the_same_images(subject):
         assert logits.shape == (TEST_IMAGES, 10)
         right = (logits.argmax(1) == subject.images.labels).mean()
         assert right > 0.3  # of digits that are mirrored, or of up to 23 pixels rather than 8
+
+
+def test_everything_is_judged_by_the_answers_that_predict_gives(subject):
+    """Vector scaling that never says 3: what takes more passes must not say it either."""
+    bias = tuple(-100.0 if number == 3 else 0.0 for number in range(10))
+    scaled = Calibration(temperature=2.0, scale=(0.5,) * 10, bias=bias)
+    fitted = measure_calibration(np.eye(10, dtype="f4"), np.arange(10), "single-label")
+    source = FittedOn(
+        source="digits", split="val", images=10, measured="held-out", before=fitted, after=fitted
+    )
+    package = replace(subject.package, confidence=Confidence(calibration=scaled, fitted_on=source))
+    few = replace(subject, package=package, images=subject.images.subset(np.arange(60)))
+    answers = answer(few, silent)
+    assert (answers.deciding.argmax(1) != 3).all()
+    assert (answers.logits.argmax(1) == 3).any()
+    logits, _, _ = run_evaluation(predict_of(few), few.batches().batches(0))
+    np.testing.assert_allclose(logits, answers.deciding, rtol=1e-5, atol=1e-4)
+    assert (look_several_times(few, "flip", silent).argmax(1) != 3).all()
+    wrong = 1 - answers.metrics.score
+    corruptions = CorruptionConfig(names=("contrast",))
+    assert measure_robustness(few, corruptions, silent)[0].clean_error == pytest.approx(wrong)
+    attacks = AttackConfig(images=60, epsilons=(4.0,), steps=1, restarts=1)
+    assert attack(few, attacks).clean.accuracy == pytest.approx(answers.metrics.score)
 
 
 # --- what the data gate and a manifest know ---
@@ -227,20 +249,26 @@ def test_columns_and_findings_of_a_manifest_are_in_the_report(
     trained, pictures, own_manifest, tmp_path
 ):
     asked = DescribedSource(location=str(pictures), manifest=str(own_manifest))
-    options = EvaluationOptions(slices=("camera", "side"), without=("inside", "maps", "speed"))
+    options = EvaluationOptions(slices=("camera",), without=("inside", "maps", "speed"))
     evaluate(trained.package, asked, split="all", out=tmp_path / "out", options=options)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
-    assert {one["column"] for one in found["slices"]} == {"camera"}  # all sides are the same
+    assert {one["column"] for one in found["slices"]} == {"camera"}
     assert sum(one["images"] for one in found["slices"]) == 36
     assert found["gate"]["findings"] == {"Pictures that are in two splits": 1}
     assert found["gate"]["shared"]["the training images"] == 30
     assert found["gate"]["without_shared"]["images"] == 2  # of 3 test images, one is shared
 
 
-def test_a_column_that_nothing_has_is_refused(trained, pictures, tmp_path):
-    options = EvaluationOptions(slices=("camera",))
-    with pytest.raises(UserError, match=r"no column 'camera'.*--manifest"):
-        evaluate(trained.package, str(pictures), out=tmp_path / "out", options=options)
+def test_columns_that_nothing_has_or_that_tell_nothing_apart_are_refused(
+    trained, pictures, tmp_path
+):
+    for column, message in (
+        ("camera", r"no column 'camera'.*--manifest"),
+        ("side", "slices: side is 12 of all 3 images, so there is nothing to compare"),
+    ):
+        options = EvaluationOptions(slices=(column,))
+        with pytest.raises(UserError, match=message):
+            evaluate(trained.package, str(pictures), out=tmp_path / "out", options=options)
     assert not list(tmp_path.iterdir())
 
 
@@ -270,10 +298,33 @@ def test_nearly_equal_pictures_are_found_on_request(tiny, draw_pictures, tmp_pat
         out = tmp_path / f"out{near}"
         options = replace(quick, near_duplicates=near)
         evaluate(package, str(data), out=out, options=options)
-        found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["gate"]
+        figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        found = figures["gate"]
         counts.append(max(found["shared"].values()))
         assert (found["without_shared"] or {}).get("images") == (6 if near else None)
+        told = f"Compared with the images learnt from in {data}."
+        assert (found["compared"] == told) == near
     assert counts == [0, 1]
+
+
+def test_near_duplicates_are_sought_among_all_that_was_learnt_from(
+    trained, pictures, draw_pictures, tmp_path
+):
+    earlier = draw_pictures(tmp_path / "earlier")
+    package = load_package(trained.package)
+    data = {**package.provenance["experiment"]["data"]}
+    places = [{"config": {**data, "source": str(one)}} for one in (earlier, tmp_path / "gone")]
+    past = {**package.provenance, "earlier_data": places}
+    package = replace(package, provenance=past)
+    asked = DescribedSource(location=str(pictures))
+    judged = open_subject(trained.package, package, asked, "test", silent)
+    learnt = load_learnt(judged, silent)
+    assert learnt.sources == (str(pictures), str(earlier))
+    assert len(learnt.images) == 2 * 33
+    (missing,) = learnt.missing
+    assert str(tmp_path / "gone") in missing
+    known = know_gate(answer(judged, silent), silent, learnt)
+    assert f"learnt from in {pictures}, {earlier}. Not compared: " in known.compared
 
 
 # --- other seeds ---
@@ -297,15 +348,98 @@ def test_other_seeds_of_other_classes_are_refused(learnt_digits, trained, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+# --- refused before the network runs ---
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strangers": "/nowhere"}, "There is no file or folder '/nowhere'"),
+        ({"other_seeds": (Path("/nowhere"),)}, "/nowhere"),
+    ],
+)
+def test_what_is_not_there_is_said_before_the_first_pass(
+    learnt_digits, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.setattr(pipeline_evaluation, "answer", None)
+    asked = EvaluationOptions(**options)
+    with pytest.raises(UserError, match=message):
+        evaluate(learnt_digits, "digits", out=tmp_path / "out", options=asked)
+
+
+def test_too_few_boxes_are_said_before_the_first_pass(trained, pictures, tmp_path, monkeypatch):
+    (tmp_path / "boxes" / "red").mkdir(parents=True)
+    (tmp_path / "boxes" / "red" / "00.xml").write_text(
+        "<annotation><size><width>12</width><height>12</height></size><object><name>red</name>"
+        "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>7</xmax><ymax>9</ymax></bndbox></object>"
+        "</annotation>"
+    )
+    monkeypatch.setattr(pipeline_evaluation, "answer", None)
+    options = EvaluationOptions(trust=4, boxes=tmp_path / "boxes")
+    with pytest.raises(UserError, match=r"the all split has 1 picture\(s\)"):
+        evaluate(trained.package, str(pictures), split="all", out=tmp_path / "o", options=options)
+
+
+def test_strangers_are_drawn_up_to_a_limit(subject, tmp_path, monkeypatch):
+    place = str(draw_strangers(tmp_path / "strangers"))
+    assert len(evaluation_inputs.draw_strangers(subject, place)) == 30
+    monkeypatch.setattr(evaluation_inputs, "MOST_STRANGERS", 8)
+    assert len(evaluation_inputs.draw_strangers(subject, place)) == 8
+
+
+def test_training_images_that_are_gone_are_said_before_the_first_pass(
+    trained, pictures, tmp_path, monkeypatch
+):
+    package = load_package(trained.package)
+    data = {**package.provenance["experiment"]["data"], "source": "/nowhere"}
+    experiment = {**package.provenance["experiment"], "data": data}
+    moved = replace(package, provenance={**package.provenance, "experiment": experiment})
+    monkeypatch.setattr(pipeline_evaluation, "load_package", lambda _: moved)
+    monkeypatch.setattr(pipeline_evaluation, "answer", None)
+    options = EvaluationOptions(near_duplicates=True)
+    with pytest.raises(UserError, match="'/nowhere'"):
+        evaluate(trained.package, str(pictures), split="all", out=tmp_path / "o", options=options)
+
+
+def test_nothing_draws_two_bars_at_once(learnt_digits, tmp_path, monkeypatch):
+    """Before rich 14.1 a second live display on one console is an error."""
+    open_bars = []
+    start, stop = ReadingBar.__enter__, ReadingBar.__exit__
+
+    def enter(bar):
+        assert not open_bars
+        open_bars.append(bar)
+        return start(bar)
+
+    def leave(bar, *error):
+        open_bars.remove(bar)
+        stop(bar, *error)
+
+    monkeypatch.setattr(ReadingBar, "__enter__", enter)
+    monkeypatch.setattr(ReadingBar, "__exit__", leave)
+    # Two packages that say the same are refused, and another would take a training.
+    monkeypatch.setattr(pipeline_evaluation, "judge_other_seeds", lambda *_: None)
+    without = ("maps", "inside", "feature-map", "speed", "slices", "label-errors", "gate")
+    options = EvaluationOptions(other_seeds=(learnt_digits,), without=without)
+    evaluate(learnt_digits, "digits", out=tmp_path / "out", options=options)
+    compare(learnt_digits, learnt_digits, "digits")
+
+
 # --- images that were seen ---
 
 
 def test_all_images_are_judged_with_what_was_seen_in_the_report(trained, pictures, tmp_path):
     with pytest.warns(SeenWarning, match="trained or validated on"):
         evaluate(trained.package, str(pictures), split="all", out=tmp_path / "out")
-    gate = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["gate"]
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    gate = figures["gate"]
     assert gate["shared"] == {"the training images": 30, "the validation images": 3}
     assert gate["without_shared"]["images"] == 3
+    assert any("33 of the 36 images of all are among those" in note for note in figures["notes"])
+    assert "No slices by side: the same of all images." in figures["notes"]
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "**Accuracy: " in text
+    assert "all split" not in text
 
 
 # --- which maps to believe ---
@@ -313,12 +447,14 @@ def test_all_images_are_judged_with_what_was_seen_in_the_report(trained, picture
 
 def test_trust_in_the_maps_is_checked_on_request(trained, pictures, tmp_path, monkeypatch):
     two = ("gradcam", "guided-backprop")  # all seven would take a minute
-    monkeypatch.setattr(pipeline_evaluation, "MapRequest", partial(MapRequest, methods=two))
+    monkeypatch.setattr(evaluation_inputs, "MapRequest", partial(MapRequest, methods=two))
     without = ("maps", "label-errors", "slices", "gate", "inside", "feature-map", "speed")
     options = EvaluationOptions(trust=4, without=without)
     evaluate(trained.package, str(pictures), split="all", out=tmp_path / "out", options=options)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["trust"]
-    assert {one["method"] for one in found} == set(two)
+    assert {one["method"] for one in found["methods"]} == set(two)
+    assert (found["pictures"], found["notes"]) == (4, [])
+    assert 0 <= found["recognised"] <= 1
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Which map to believe" in page
 

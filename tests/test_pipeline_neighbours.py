@@ -1,7 +1,6 @@
 """The training images that a package finds most alike: indexed beside it, looked up, kept fresh."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from resnetkit.pipeline_explanation import explain
 from resnetkit.pipeline_neighbours import (
     add_nearest,
     index_training_images,
-    nearest_training_images,
     weights_digest,
 )
 from resnetkit.runtime import verify_folder
@@ -77,8 +75,6 @@ def test_a_stale_index_is_refused_before_anything_is_looked_up(
     shutil.copytree(digits_package, tmp_path / "other")
     message = r"other\.neighbours: the index is of a network with other weights than the package's"
     with pytest.raises(UserError, match=message):
-        nearest_training_images(tmp_path / "other", [pictures / "red/00.png"], 1)
-    with pytest.raises(UserError, match="other weights"):
         add_nearest(tmp_path / "other", 1)
     shutil.rmtree(indexed.folder)
     with pytest.raises(UserError, match="there is no index of training images"):
@@ -87,35 +83,28 @@ def test_a_stale_index_is_refused_before_anything_is_looked_up(
 
 def test_a_new_picture_finds_those_of_its_colour(package, draw_pictures, indexed, tmp_path):
     other = draw_pictures(tmp_path / "new", count=14)  # 12 and 13 were not trained on
-    for color in ("red", "green", "blue"):
-        path = other / color / "13.png"
-        (found,) = nearest_training_images(package, [path], 5)
-        assert found.left_out == ()
-        assert found.votes()[0] == (color, 5)
-        cosines = [one.cosine for one in found.nearest]
+    colors = ("red", "green", "blue")
+    files = [other / color / "13.png" for color in colors]
+    for color, facts in zip(colors, looked_up(package, files, 5, tmp_path / "maps"), strict=True):
+        assert facts["nearest_left_out"] == []
+        assert [one["label"] for one in facts["nearest"]] == [color] * 5
+        cosines = [one["cosine"] for one in facts["nearest"]]
         assert cosines == sorted(cosines, reverse=True)
+
+
+def looked_up(package, files, count, out):
+    results = explain(package, files, out, additions=[add_nearest(package, count)])
+    return [result.facts for result in results]
 
 
 def test_the_picture_itself_and_its_copies_are_left_out(package, pictures, indexed, tmp_path):
     name = load_index(indexed.folder).names[0]
     copy = tmp_path / "renamed.png"
     shutil.copy(pictures / name, copy)
-    (found,) = nearest_training_images(package, [copy], 3)
-    assert found.left_out == (name,)
-    assert name not in [one.name for one in found.nearest]
-    assert len(found.nearest) == 3
-
-
-def test_explaining_says_what_a_picture_looks_like(package, pictures, indexed, tmp_path):
-    files = [pictures / "red/00.png", pictures / "blue/01.png"]
-    addition = add_nearest(package, 2)
-    results = explain(package, files, tmp_path / "maps", additions=[addition])
-    direct = nearest_training_images(package, files, 2)
-    for result, expected in zip(results, direct, strict=True):
-        assert [one["image"] for one in result.facts["nearest"]] == [
-            one.name for one in expected.nearest
-        ]
-        assert result.facts["nearest_left_out"] == list(expected.left_out)
+    (facts,) = looked_up(package, [copy], 3, tmp_path / "maps")
+    assert facts["nearest_left_out"] == [name]
+    assert name not in [one["image"] for one in facts["nearest"]]
+    assert len(facts["nearest"]) == 3
     with pytest.raises(UserError, match="--nearest 999: needed is a number from 1 to"):
         add_nearest(package, 999)
 
@@ -132,8 +121,3 @@ def test_nothing_is_written_where_it_must_not_be(package, pictures, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"found notes\.txt"):
         index_training_images(package, str(pictures), out=tmp_path / "mine")
-
-
-def test_files_that_cannot_be_read_are_named(package, indexed, tmp_path):
-    with pytest.raises(UserError, match="there is no such file"):
-        nearest_training_images(package, [Path(tmp_path / "gone.png")], 1)

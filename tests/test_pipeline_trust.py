@@ -3,15 +3,18 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from resnetkit import pipeline
+from resnetkit.data.opening import DescribedSource
+from resnetkit.explanation.attribution import METHODS
 from resnetkit.explanation.attribution_settings import AttributionSettings
 from resnetkit.explanation.pixel_curves import CurveConfig
 from resnetkit.explanation.randomised_weights import RandomisedConfig
 from resnetkit.explanation.trust import TrustConfig
-from resnetkit.pipeline_trust import MapRequest, check_maps
+from resnetkit.export.package import load_package
+from resnetkit.package_split import load_package_split
+from resnetkit.pipeline_trust import MapRequest, check_maps, plan_maps
 from resnetkit.runtime import verify_folder
 from resnetkit.types import UserError
 
@@ -70,13 +73,13 @@ def test_the_files_say_the_same(result, trained, pictures, boxes):
     assert [method["method"] for method in record["methods"]] == ["gradcam", "occlusion"]
     assert record["methods"][0]["verdict"] == result.reports[0].verdict
     assert record["environment"]["torch"]
-    text = (result.out / "trust.md").read_text()
-    assert result.table in text
-    assert "3 of 36 pictures have no box" in text
-    assert f"9 pictures of {pictures}" in text
-    with Image.open(result.out / "curves.png") as picture:
-        assert np.asarray(picture).std() > 0
+    for name in ("trust.md", "trust.html"):
+        text = (result.out / name).read_text()
+        assert "3 of 36 pictures have no box" in text
+        assert "9 pictures; the network recognises the explained class in" in text
+        assert str(pictures.name) in text
     verify_folder(trained.package)
+    verify_folder(result.out)
 
 
 def test_the_same_request_gives_the_same_figures(result, trained, pictures, boxes):
@@ -93,7 +96,6 @@ def test_without_boxes_the_game_is_not_played(trained, pictures):
     found = check_maps(trained.package, str(pictures), request=asked)
     assert found.reports[0].pointing is None
     assert found.out is None
-    assert "pointing" not in found.table
 
 
 def test_digits_can_be_checked_too(digits_package):
@@ -112,6 +114,10 @@ def test_nothing_is_written_where_it_must_not_be(trained, pictures, boxes, tmp_p
         with pytest.raises(UserError, match=message):
             check_maps(trained.package, str(pictures), boxes=boxes, out=place, request=request())
         assert not place.exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"found notes\.txt in it"):
+        check_maps(trained.package, str(pictures), out=tmp_path / "mine", request=request())
     out = tmp_path / "out"
     with pytest.raises(UserError, match="there is no such file or folder"):
         check_maps(
@@ -125,6 +131,21 @@ def test_too_few_boxes_are_refused(trained, pictures, boxes, tmp_path):
     shutil.copy(boxes / "red/00.xml", tmp_path / "red/00.xml")
     with pytest.raises(UserError, match="the all split has 1 picture"):
         check_maps(trained.package, str(pictures), boxes=tmp_path, request=request())
+
+
+def test_methods_that_the_network_does_not_allow_are_left_out_unless_named(
+    tiny, pictures, tmp_path
+):
+    smooth = {"model.activation": "silu", "training.epochs": 1}
+    folder = pipeline.train(tiny(pictures, smooth), tmp_path / "run").package
+    package, asked = load_package(folder), DescribedSource(location=str(pictures))
+    split = load_package_split(folder, package, asked, "all", lambda *progress: None)
+    plan = plan_maps(package, split, None, MapRequest(split="all", images=4))
+    assert set(plan.methods) == set(METHODS) - {"guided-backprop"}
+    (note,) = plan.notes
+    assert note.startswith("Not checked: guided-backprop: needs a network whose activations are")
+    with pytest.raises(UserError, match="guided-backprop: needs a network"):
+        check_maps(folder, str(pictures), request=request(methods=("gradcam", "guided-backprop")))
 
 
 @pytest.mark.parametrize(

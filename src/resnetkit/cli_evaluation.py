@@ -50,11 +50,12 @@ class EvaluateArguments:
     """Columns to look for weak groups in: of the manifest, or brightness, contrast, sharpness,
     side; by default these and the manifest's own."""
     corruptions: Literal["all"] | int | None = None
-    """Also measure the 15 common corruptions at 5 severities, on so many images or on all."""
+    """Also measure the 15 common corruptions at 5 severities, on about so many images (at least one
+    of each class) or on all."""
     attacks: int | None = None
-    """Also measure FGSM and PGD on so many images."""
+    """Also measure FGSM and PGD on about so many images, at least one of each class."""
     strangers: str | None = None
-    """SOURCE of another kind of images: how well they are noticed."""
+    """SOURCE of another kind of images (10,000 of them at most): how well they are noticed."""
     other_seeds: tuple[Path, ...] = ()
     """Packages of the same recipe with other seeds: how much hangs on the seed."""
     trust: int | None = None
@@ -250,6 +251,7 @@ def print_class_table(metrics: AnyMetrics) -> None:
 def run_compare(arguments: list[str], as_json: bool) -> Result:
     """Compare two packages; exit code 1 where B is worse than the margins allow."""
     from resnetkit.data.opening import DescribedSource
+    from resnetkit.narration_comparison import describe_left_out
     from resnetkit.pipeline_comparison import ComparisonOptions, compare
 
     asked = parse(CompareArguments, "compare", arguments)
@@ -272,7 +274,7 @@ def run_compare(arguments: list[str], as_json: bool) -> Result:
         print_comparison(result.comparison)
     lines = [*result.comparison.describe().splitlines(), *result.gate.describe().splitlines()]
     if result.left_out:
-        lines.append(f"{result.left_out:,} images left out, which one of them was trained on")
+        lines.append(describe_left_out(result.left_out, asked.split))
     show(lines + ([] if result.report is None else [f"Report   {result.report}"]), as_json)
     report = None if result.report is None else str(result.report)
     worse = [] if result.gate.passed else list(result.gate.reasons)

@@ -35,9 +35,10 @@ class TrustArguments:
     boxes: Path | None = None
     """Boxes of the objects: a folder of Pascal VOC XML files, or COCO JSON."""
     out: Path | None = None
-    """Folder for trust.json, trust.md and curves.png."""
+    """Folder for trust.html, trust.md and trust.json."""
     method: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Methods to check; all by default. Several with commas, or by giving it again."""
+    """Methods to check; by default all that the network allows. Several with commas, or by giving
+    it again."""
     split: Split = "test"
     """Which images; a held-out split is cut as training cut it."""
     manifest: str | None = None
@@ -81,14 +82,13 @@ class IndexArguments:
 def run_trust(arguments: list[str], as_json: bool) -> Result:
     """Check the maps of each method and print which to believe, and why."""
     from resnetkit.data.opening import DescribedSource
-    from resnetkit.explanation.attribution import METHODS
     from resnetkit.explanation.trust import TrustConfig
-    from resnetkit.pipeline_trust import TABLE, MapRequest, check_maps
+    from resnetkit.pipeline_trust import PAGE, MapRequest, check_maps
 
     asked = parse(TrustArguments, "explain --trust", arguments)
     typed = [name.strip() for text in asked.method for name in text.split(",")]
     request = MapRequest(
-        methods=tuple(dict.fromkeys(filter(None, typed))) or tuple(METHODS),
+        methods=tuple(dict.fromkeys(filter(None, typed))) or None,
         split=asked.split,
         images=asked.images,
         seed=asked.pick,
@@ -105,7 +105,7 @@ def run_trust(arguments: list[str], as_json: bool) -> Result:
         boxes=asked.boxes,
         out=asked.out,
         request=request,
-        console=STDERR if as_json else None,
+        console=STDERR,
     )
     if not as_json:
         table = Table("map", "verdict", "because", box=None, pad_edge=False, header_style="bold")
@@ -117,7 +117,7 @@ def run_trust(arguments: list[str], as_json: bool) -> Result:
         f"{result.pictures} pictures; the network recognises the class in "
         f"{result.recognised:.1%} of them",
         *result.notes,
-        *([] if asked.out is None else [f"Table    {asked.out / TABLE}"]),
+        *([] if asked.out is None else [f"Report   {asked.out / PAGE}"]),
     ]
     show(lines, as_json)
     return result.as_dict()

@@ -37,7 +37,7 @@ class EvaluationOptions:
     """Look for images that are nearly one of the training images, not only equal to it: opens all
     of them, a minute for 60,000 small ones."""
     strangers: str | None = None
-    """A source with images of another kind: how well they are noticed."""
+    """A source with images of another kind, 10,000 at most: how well they are noticed."""
     corruptions: CorruptionConfig | None = None
     """The 15 common corruptions at 5 severities: 75 times the images."""
     attacks: AttackConfig | None = None

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,20 +36,30 @@ EXACTLY = (
 )
 
 
-def know_gate(answers: Answers, progress: Progress, *, near: bool = False) -> GateKnowledge | None:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearntImages:
+    """Images that a package learnt from, of `sources`; `missing` says why others are not here."""
+
+    images: Split
+    sources: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def know_gate(
+    answers: Answers, progress: Progress, near: LearntImages | None = None
+) -> GateKnowledge | None:
     """Shared pictures, the metrics without them and what a manifest found; None if nothing tells.
 
     Equal content is known from the package's own keys. Nearly equal pictures are told by a manifest
-    of `data check`, or with `near` by comparing all training images. Raises UserError where these
-    cannot be had.
+    of `data check`, and by comparing all that the package learnt from, where that is given.
     """
     subject = answers.subject
     shared = _equal_content(subject, progress)
     findings = _manifest_findings(subject)
     if SHARED_KIND in findings:
         shared["another split, by `data check`"] = findings[SHARED_KIND]
-    if near:
-        shared["the training images, nearly or wholly"] = _near_training(subject, progress)
+    if near is not None:
+        shared["the training images, nearly or wholly"] = _near_to(near, subject, progress)
     if not shared and not findings:
         return None
     any_shared = np.zeros(len(answers.labels), bool)
@@ -58,9 +69,10 @@ def know_gate(answers: Answers, progress: Progress, *, near: bool = False) -> Ga
     if subject.task == "single-label":
         chosen = np.flatnonzero(any_shared)[:SHOWN].tolist()
         samples = show_rows(subject.images, answers.calibrated, subject.contract, chosen)
+    compared = "" if SHARED_KIND in findings else EXACTLY
     return GateKnowledge(
         shared={name: int(rows.sum()) for name, rows in shared.items()},
-        compared="" if near or SHARED_KIND in findings else EXACTLY,
+        compared=compared if near is None else _describe_learnt(near),
         without_shared=_metrics_without(answers, any_shared),
         findings={KINDS[kind].title: int(rows.sum()) for kind, rows in findings.items()},
         samples=samples,
@@ -112,30 +124,55 @@ def _mask(places: list[int], count: int) -> np.ndarray:
     return mask
 
 
-def _near_training(subject: Subject, progress: Progress) -> np.ndarray:
-    """Which images show the picture of a training image, bool [N]; all of them are opened."""
-    training = _training_images(subject, progress)
-    groups = find_groups(concatenate([subject.images, training]), progress)
-    count = len(subject.images)
-    return np.isin(groups[:count], groups[count:][groups[count:] != ALONE])
+def load_learnt(subject: Subject, progress: Progress) -> LearntImages:
+    """All that the package learnt from: in its own training, in its parents', and replayed.
 
-
-def _training_images(subject: Subject, progress: Progress) -> Split:
-    trained = subject.package.provenance.get("data", {}).get("source")
-    if not trained:
+    Raises UserError where none of it can be had.
+    """
+    locations = list(dict.fromkeys(dealt.config.source for dealt in subject.past.sources))
+    if not locations:
         raise UserError(
             f"{subject.folder}: near-duplicates compares with the training images, and the package "
             "does not say where they are (it was imported). Leave it out"
         )
-    source, place = DescribedSource(location=trained), (subject.folder, subject.package)
+    found: dict[str, Split] = {}
+    missing: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that classes are missing says nothing of the figures
+        for location in locations:
+            try:
+                found[location] = _load_learnt_at(subject, location, progress)
+            except UserError as error:  # moved since, or of classes this package does not know
+                missing.append(str(error))
+    if not found:
+        raise UserError(missing[0])
+    images = concatenate(list(found.values()))
+    return LearntImages(images=images, sources=tuple(found), missing=tuple(missing))
+
+
+def _load_learnt_at(subject: Subject, location: str, progress: Progress) -> Split:
+    source, place = DescribedSource(location=location), (subject.folder, subject.package)
     found = [load_package_split(*place, source, "train", progress)]
     if subject.split != "val":
         with suppress(UserError):  # not every training has validation images
             found.append(load_package_split(*place, source, "val", progress))
     if any((images.images is None) != (subject.images.images is None) for images in found):
         raise UserError(
-            f"near-duplicates: the training images ({trained}) and those of "
+            f"near-duplicates: the training images ({location}) and those of "
             f"{subject.asked.location} are of two kinds, files and arrays, which are not compared. "
             "Leave it out"
         )
     return concatenate(found)
+
+
+def _near_to(learnt: LearntImages, subject: Subject, progress: Progress) -> np.ndarray:
+    """Which images show the picture of one that was learnt from, bool [N]; all are opened."""
+    groups = find_groups(concatenate([subject.images, learnt.images]), progress)
+    count = len(subject.images)
+    return np.isin(groups[:count], groups[count:][groups[count:] != ALONE])
+
+
+def _describe_learnt(learnt: LearntImages) -> str:
+    told = [f"Compared with the images learnt from in {', '.join(learnt.sources)}."]
+    told += [f"Not compared: {reason.rstrip('.')}." for reason in learnt.missing]
+    return " ".join(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from resnetkit.data.contract import InputContract, normalise
@@ -23,24 +23,29 @@ from resnetkit.data.sources import Split, is_manifest, place_of
 from resnetkit.evaluation.calibration import deciding_logits, scale_logits
 from resnetkit.evaluation.column_parts import image_statistics
 from resnetkit.evaluation.evaluate import AnyMetrics, Predict, evaluate, task_metrics
+from resnetkit.evaluation.report_input import Reliability
+from resnetkit.evaluation.report_parts import measure_reliability
 from resnetkit.evaluation.subset import draw_subset
 from resnetkit.experiment import recorded_past
 from resnetkit.export.package import ModelPackage
 from resnetkit.models.zoo import Network
-from resnetkit.runtime import pick_device
+from resnetkit.package_split import load_in_order, load_unseen
 from resnetkit.types import Batch, Task
-from resnetkit.unseen import load_in_order, load_unseen
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """A package on its device, and the images that it is judged on."""
+    """A package on its device, and the images that it is judged on.
+
+    `notes` are the warnings that came with these images, such as that some were seen.
+    """
 
     folder: Path
     package: ModelPackage
     asked: DescribedSource
     split: str
     images: Split
+    notes: tuple[str, ...]
 
     @property
     def contract(self) -> InputContract:
@@ -121,19 +126,36 @@ class Answers:
         confidence = self.subject.package.confidence
         return scale_logits(self.logits, confidence and confidence.calibration)
 
+    @cached_property
+    def reliability(self) -> Reliability:
+        """How far the probabilities are off, before calibration and after."""
+        task, confidence = self.subject.task, self.subject.package.confidence
+        return measure_reliability(self.logits, self.labels, task, confidence)
+
 
 def open_subject(
     folder: Path,
     package: ModelPackage,
     asked: DescribedSource,
     split: str,
-    device: str,
-    console: Console,
+    progress: Progress,
+    *,
+    strictly: bool = False,
 ) -> Subject:
-    """The package on its device, and the split, which it must not have seen: see `load_unseen`."""
-    images, _ = load_unseen(folder, package, asked, split, console)
-    package.model.to(pick_device(device))
-    return Subject(folder=folder, package=package, asked=asked, split=split, images=images)
+    """The package where it is, and the split, which it must not have seen: see `load_unseen`."""
+    with warnings.catch_warnings(record=True) as caught:
+        images = load_unseen(folder, package, asked, split, progress, strictly=strictly)
+    for one in caught:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    told = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+    return Subject(
+        folder=folder,
+        package=package,
+        asked=asked,
+        split=split,
+        images=images,
+        notes=tuple(dict.fromkeys(told)),
+    )
 
 
 def answer(
@@ -185,12 +207,26 @@ def answer_others(
     return logits, np.concatenate(features)
 
 
+def logits_of(subject: Subject) -> Callable[[Tensor], Tensor]:
+    """From pixels [N,C,H,W] on the device to the logits [N,K] whose order is the answer.
+
+    As `Answers.deciding`, and with a gradient at the pixels.
+    """
+    network, contract, confidence = subject.network, subject.contract, subject.package.confidence
+    calibration = confidence and confidence.calibration
+    if calibration is None or calibration.scale is None or calibration.bias is None:
+        return lambda pixels: network(normalise(pixels, contract))
+    scale = torch.tensor(calibration.scale, device=subject.device) / calibration.temperature
+    bias = torch.tensor(calibration.bias, device=subject.device)
+    return lambda pixels: network(normalise(pixels, contract)) * scale + bias
+
+
 def predict_of(subject: Subject, seen: Callable[[int], None] = lambda images: None) -> Predict:
-    """The function from a batch to its logits; `seen` hears of every batch how many it has."""
-    network, contract, device = subject.network, subject.contract, subject.device
+    """`logits_of` for a batch; `seen` hears of every batch how many images it has."""
+    decide, device = logits_of(subject), subject.device
 
     def predict(batch: Batch) -> Tensor:
-        logits = network(normalise(batch.to(device).images, contract))
+        logits = decide(batch.to(device).images)
         seen(len(batch.labels))
         return logits
 

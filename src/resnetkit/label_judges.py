@@ -20,7 +20,7 @@ from resnetkit.data.source_types import Selected, Split
 from resnetkit.data.sources import place_of
 from resnetkit.data.threads import available_cores
 from resnetkit.evaluation.evaluate import evaluate
-from resnetkit.evaluation.samples import softmax
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.export.package import load_package
 from resnetkit.out_of_fold import (
     plan_folds,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from resnetkit.data.contract import InputContract, normalise
 from resnetkit.data.dataset import Progress
 from resnetkit.data.opening import DescribedSource
-from resnetkit.data.sources import Split, load_source
+from resnetkit.data.sources import Split
 from resnetkit.data.transforms import decode_split
 from resnetkit.evaluation.attack_report import AttackReport
 from resnetkit.evaluation.attacks import AttackConfig, measure_attacks
@@ -41,16 +39,14 @@ from resnetkit.evaluation.test_time import (
 )
 from resnetkit.experiment import recorded_experiment
 from resnetkit.explanation.inside import look_inside
-from resnetkit.explanation.report_sections import write_inside
-from resnetkit.export.package import load_package
-from resnetkit.judging import Answers, Subject, answer, answer_others, open_subject, predict_of
+from resnetkit.explanation.inside_section import write_inside
+from resnetkit.judging import Answers, Subject, answer, answer_others, logits_of, predict_of
 from resnetkit.models.counting import count_multiply_adds
-from resnetkit.package_split import load_package_split
-from resnetkit.pairing import pair_images, refuse_other_classes
+from resnetkit.package_split import load_as, load_package_split
+from resnetkit.pairing import Pairs
 from resnetkit.pipeline_neighbours import load_fresh_index
 from resnetkit.runtime import environment
 from resnetkit.types import Batch, UserError
-from resnetkit.unseen import load_as
 
 INSIDE_IMAGES = 256  # as many as show whether a unit is dead, and are run through in seconds
 TRAINING_FEATURES = 5000  # Sun et al. 2022, section 4.3: one in a hundred of them does as well
@@ -98,29 +94,14 @@ def look_several_times(subject: Subject, kind: TestTime, progress: Progress) -> 
 
 
 def judge_other_seeds(
-    answers: Answers, folders: Sequence[Path], device: str, console: Console, progress: Progress
+    answers: Answers, others: Sequence[tuple[Subject, Pairs]], progress: Progress
 ) -> SeedSpread:
-    """The spread between the package and others trained with other seeds, on the same images.
-
-    Raises UserError for a package of other classes, and for images that one of them has seen.
-    """
-    subject = answers.subject
-    logits, names = [answers.deciding], [str(subject.folder)]
-    for folder in folders:
-        package = load_package(folder)
-        refuse_other_classes(subject.package, package, (str(subject.folder), str(folder)))
-        other = open_subject(folder, package, subject.asked, subject.split, device, console)
-        pairs = pair_images(subject, other)
-        if len(pairs.rows) < len(subject.images):
-            raise UserError(
-                f"other-seeds: needed packages that have seen none of the {len(subject.images):,} "
-                f"images, but {folder} was trained on another cut of {subject.asked.location} and "
-                f"leaves {len(pairs.rows):,} of them. Judge on a split that the source has itself"
-            )
-        judged = answer(other, progress)
-        logits.append(judged.deciding[pairs.others][:, pairs.classes])
-        names.append(str(folder))
-    return measure_seed_spread(logits, answers.labels, subject.task, names)
+    """The spread between the package and `others` of the same recipe, on the same images."""
+    logits, names = [answers.deciding], [str(answers.subject.folder)]
+    for other, pairs in others:
+        logits.append(answer(other, progress).deciding[pairs.others][:, pairs.classes])
+        names.append(str(other.folder))
+    return measure_seed_spread(logits, answers.labels, answers.subject.task, names)
 
 
 def measure_robustness(
@@ -147,21 +128,20 @@ def measure_robustness(
 def attack(subject: Subject, config: AttackConfig) -> AttackReport:
     """Accuracy of some of the images under FGSM and PGD."""
     rows = draw_subset(subject.images.labels, config.images, config.seed)
-    network, contract, device = subject.network, subject.contract, subject.device
-    batches = (batch.to(device) for batch in subject.batches(rows).batches(0))
-    return measure_attacks(
-        lambda pixels: network(normalise(pixels, contract)), batches, subject.task, config, rows
-    )
+    batches = (batch.to(subject.device) for batch in subject.batches(rows).batches(0))
+    return measure_attacks(logits_of(subject), batches, subject.task, config, rows)
 
 
-def measure_strangers(answers: Answers, location: str, progress: Progress) -> Strangers:
-    """How well images at `location` are told from those judged, whose features are all at hand.
+def measure_strangers(
+    answers: Answers, strangers: Split, location: str, progress: Progress
+) -> Strangers:
+    """How well `strangers` from `location` are told from those judged, whose features are known.
 
-    As many of them as those judged are looked at, at most. Feature distance needs the training
-    images: from the index beside the package (`explain --index`), or where training had them.
+    Feature distance needs the training images: from the index beside the package (`explain
+    --index`), or where training had them.
     """
     subject, network, contract = answers.subject, answers.subject.network, answers.subject.contract
-    images = _load_strangers(subject, location, progress)
+    images = _decode_strangers(subject, strangers, location, progress)
     batches = replace(subject, images=images).batches()
     logits, features = answer_others(network, contract, batches)
     detections = [*detect_by_logits(answers.logits, logits, subject.task)]
@@ -171,19 +151,18 @@ def measure_strangers(answers: Answers, location: str, progress: Progress) -> St
     return Strangers(source=location, detections=detections)
 
 
-def _load_strangers(subject: Subject, location: str, progress: Progress) -> Split:
-    """Images of another source as the network sees images, without those that cannot be read."""
-    present = load_source(location, (), least_classes=1).present
-    name = next(name for name in ("test", "val", "train") if name in present)
-    whole = load_source(location, (name,), least_classes=1).splits[name]
-    some = whole.subset(draw_subset(whole.labels, len(subject.images), seed=0))
+def _decode_strangers(
+    subject: Subject, strangers: Split, location: str, progress: Progress
+) -> Split:
+    """The images as the network sees images, without those that cannot be read."""
+    count = len(strangers)
     images, unreadable = decode_split(
-        some, subject.contract, progress=lambda done: progress("decoding", done, len(some))
+        strangers, subject.contract, progress=lambda done: progress("decoding", done, count)
     )
-    good = np.setdiff1d(np.arange(len(some)), [row for row, _ in unreadable])
+    good = np.setdiff1d(np.arange(count), [row for row, _ in unreadable])
     if not len(good):
         raise UserError(f"{location}: none of its images can be read; give others")
-    kept = some.subset(good)
+    kept = strangers.subset(good)
     # Their labels are of classes that this network does not have, and are never looked at.
     return Split(labels=np.zeros(len(good), np.int64), names=kept.names, images=images[good])
 

@@ -227,7 +227,7 @@ def describe_run(
         for sample in sample_predictions(one.split, one.logits, package)
     ]
     skipped = data.get("skipped", ())
-    left_out = [f"{len(skipped)} unreadable image(s) were left out: {', '.join(skipped)}"]
+    left_out = [f"Training left out {len(skipped)} unreadable image(s): {', '.join(skipped)}"]
     return EvaluationReport(
         title=f"{name} {'on' if data else 'from'} {origin}",
         recipe=provenance["recipe"],

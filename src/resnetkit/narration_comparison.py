@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from resnetkit.evaluation.compared import ClassComparison, Comparison
-from resnetkit.evaluation.evaluate import AnyMetrics
 from resnetkit.evaluation.gate import Gate
 from resnetkit.evaluation.metrics import SHOWN_SCORES
-from resnetkit.evaluation.samples import softmax
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.export.reference import contract_images
 from resnetkit.page.blocks import (
     Block,
@@ -64,23 +63,27 @@ def _verdict(comparison: Comparison, gate: Gate, both: BothAnswers) -> Section:
     cards = [
         Card(label="Verdict", value="passed" if gate.passed else "worse", below=first, style=style),
         Card(label="B less A, points", value=change, below=interval, style="main"),
-        _score_card("A", both.a.metrics),
-        _score_card("B", both.b.metrics),
+        *(_score_card(name, comparison) for name in ("A", "B")),
     ]
     blocks: list[Block] = [Cards(cards=cards)]
     said = comparison.describe().splitlines()[1:]
     blocks.append(Text(text=" ".join(f"{line[:1].upper()}{line[1:]}." for line in said)))
     notes = [f"{line}." for line in rest]
     if both.left_out:
-        notes.append(
-            f"{both.left_out:,} images were left out, which one of the packages was trained on."
-        )
+        notes.append(f"{describe_left_out(both.left_out, both.a.subject.split)}.")
+    notes += both.notes
     return Section(blocks=[*blocks, Notes(items=notes)] if notes else blocks)
 
 
-def _score_card(name: str, metrics: AnyMetrics) -> Card:
-    below = f"{SHOWN_SCORES[metrics.score_name]}, {metrics.images:,} images"
-    return Card(label=name, value=percent(metrics.score, 2), below=below)
+def describe_left_out(images: int, split: str) -> str:
+    """Why the packages were not compared on all images that each could be judged on."""
+    return f"{images:,} images left out: only one of the packages holds them in its {split} split"
+
+
+def _score_card(name: str, comparison: Comparison) -> Card:
+    score = comparison.score
+    below = f"{SHOWN_SCORES[score.name]}, {comparison.images:,} images"
+    return Card(label=name, value=percent(score.a if name == "A" else score.b, 2), below=below)
 
 
 def _points(interval: tuple[float, float]) -> str:

@@ -14,6 +14,7 @@ from resnetkit.data.checks.label_errors import LabelErrors, rank_label_errors
 from resnetkit.data.contract import normalise
 from resnetkit.evaluation.conformal import check_coverage, prediction_sets
 from resnetkit.evaluation.metrics import Metrics
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.evaluation.report_input import (
     EvaluationReport,
     Extra,
@@ -23,12 +24,12 @@ from resnetkit.evaluation.report_input import (
     Sets,
 )
 from resnetkit.evaluation.report_parts import choose_mistakes, choose_pair_rows
-from resnetkit.evaluation.samples import Sample, softmax
+from resnetkit.evaluation.samples import Sample
 from resnetkit.evaluation.sections.confusion import confused_pairs
 from resnetkit.explanation.attribution import attribute
 from resnetkit.explanation.feature_map import map_features
+from resnetkit.explanation.inside_section import write_feature_map
 from resnetkit.explanation.overlay import overlay_pixels
-from resnetkit.explanation.report_sections import write_feature_map
 from resnetkit.export.reference import contract_images
 from resnetkit.judging import Answers
 from resnetkit.label_judges import FEWEST_IMAGES, rate_judge
@@ -67,6 +68,7 @@ def describe_judged(answers: Answers) -> EvaluationReport:
             subject.images, answers.logits, package, wrong=0 if single else 12
         ),
         environment=environment(),
+        notes=[*subject.notes, *report.notes],
         origin={name: value for name, value in origin.items() if value is not None},
     )
 

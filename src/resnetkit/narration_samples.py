@@ -9,12 +9,8 @@ import numpy as np
 from resnetkit.data.contract import InputContract
 from resnetkit.data.sources import Split
 from resnetkit.evaluation.calibration import scale_logits
-from resnetkit.evaluation.samples import (
-    Sample,
-    choose_multilabel_samples,
-    choose_samples,
-    softmax,
-)
+from resnetkit.evaluation.probabilities import softmax
+from resnetkit.evaluation.samples import Sample, choose_multilabel_samples, choose_samples
 from resnetkit.export.package import ModelPackage
 from resnetkit.export.reference import contract_images
 

@@ -29,7 +29,7 @@ from resnetkit.data.statistics import with_statistics
 from resnetkit.data.stratify import deal
 from resnetkit.data.transforms import decode_split
 from resnetkit.evaluation.evaluate import evaluate
-from resnetkit.evaluation.samples import softmax
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.experiment import Experiment
 from resnetkit.models.zoo import ModelConfig, build_model, resolve_model
 from resnetkit.recipes import load_recipe

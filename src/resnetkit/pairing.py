@@ -53,6 +53,11 @@ class BothAnswers:
         """Images that only one of them was to be judged on."""
         return len(self.a.labels) + len(self.b.labels) - 2 * len(self.pairs.rows)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was warned of when their images were read, each once."""
+        return tuple(dict.fromkeys((*self.a.subject.notes, *self.b.subject.notes)))
+
     def _of_b(self, logits: np.ndarray) -> np.ndarray:
         return logits[self.pairs.others][:, self.pairs.classes]
 

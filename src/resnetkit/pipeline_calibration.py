@@ -29,10 +29,10 @@ from resnetkit.evaluation.metrics import refuse_unusable
 from resnetkit.experiment import recorded_past, refuse_unwritable
 from resnetkit.export.package import WEIGHTS, ModelPackage, load_package
 from resnetkit.export.renewed import save_renewed
-from resnetkit.package_split import refuse_inside_package
+from resnetkit.package_split import load_in_order, load_unseen, refuse_inside_package
 from resnetkit.runtime import MANIFEST, pick_device
+from resnetkit.training.observers import ReadingBar
 from resnetkit.types import UserError
-from resnetkit.unseen import load_unseen
 
 CalibrationSplit = Literal["val", "test", "all"]
 
@@ -85,10 +85,12 @@ def calibrate(
     package = load_package(package_folder)
     refuse_unknown_validation(package, asked, request.split, package_folder)
     split, wanted, task = request.split, request.wanted, package.contract.task
-    images, batches = load_unseen(package_folder, package, asked, split, console, strictly=True)
+    with ReadingBar(console or Console(stderr=True, quiet=True)) as bar:
+        images = load_unseen(package_folder, package, asked, split, bar, strictly=True)
     refuse_unfittable(wanted, task, len(images), split)
     model = package.model.to(pick_device(request.device))
-    logits, labels, _ = run_evaluation(build_predict(model, package.contract), batches.batches(0))
+    batches = load_in_order(package_folder, package, images, package.contract).batches(0)
+    logits, labels, _ = run_evaluation(build_predict(model, package.contract), batches)
     refuse_unusable(logits)
     confidence = fit_confidence(
         logits, labels, task, source=asked.location, split=split, wanted=wanted

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from resnetkit.data.dataset import Progress
 from resnetkit.data.opening import DescribedSource
 from resnetkit.data.sources import refuse_inside
 from resnetkit.evaluation.compared import Comparison
@@ -31,6 +33,7 @@ from resnetkit.pairing import BothAnswers, pair_images, refuse_other_classes
 from resnetkit.runtime import (
     commit_folder,
     environment,
+    pick_device,
     refuse_foreign_files,
     sweep_temporaries,
     write_file_atomically,
@@ -65,22 +68,31 @@ class ComparisonOptions:
 class ComparedPackages:
     """B against A on the images that neither has seen, and whether B may take A's place.
 
-    `left_out` images are in the split of one of them only; `report` is None without a folder.
+    `comparison` counts these images, the `compared` ones: row in A's split, and name. `left_out`
+    are in the split of one of them only; `report` is None without a folder.
     """
 
     split: str
     comparison: Comparison
     gate: Gate
+    compared: Sequence[tuple[int, str]]
     left_out: int
+    notes: tuple[str, ...]
     report: Path | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON-safe values; images are rows of the split of A."""
+        """Everything as JSON-safe values; images are rows of the split of A, and their names."""
+        found = plain(self.comparison)
+        for kind in ("lost", "gained", "changed"):
+            images = [self.compared[place] for place in found[f"{kind}_images"]]
+            found[f"{kind}_images"] = [row for row, _ in images]
+            found[f"{kind}_names"] = [name for _, name in images]
         return {
             "split": self.split,
             "left_out": self.left_out,
+            "notes": list(self.notes),
             "gate": self.gate.as_dict(),
-            **plain(self.comparison),
+            **found,
         }
 
 
@@ -105,16 +117,25 @@ def compare(
         refuse_place(folders, asked, out)
     one, other = (load_package(folder) for folder in folders)
     refuse_other_classes(one, other, (str(package_a), str(package_b)))
-    subject_a = open_subject(package_a, one, asked, options.split, options.device, console)
-    subject_b = open_subject(package_b, other, asked, options.split, options.device, console)
-    both = judge_both(subject_a, subject_b, console)
+    device = pick_device(options.device)
+    with ReadingBar(console) as progress:
+        a, b = (
+            open_subject(folder, package, asked, options.split, progress, strictly=True)
+            for folder, package in zip(folders, (one, other), strict=True)
+        )
+        one.model.to(device)
+        other.model.to(device)
+        both = judge_both(a, b, progress)
     names, task = one.contract.class_names, one.contract.task
     comparison = compare_logits(*both.deciding, both.labels, names, task)
+    rows = both.pairs.rows.tolist()
     result = ComparedPackages(
         split=options.split,
         comparison=comparison,
         gate=comparison.worse_than(options.margin, options.class_margin),
+        compared=[(row, str(a.images.names[row])) for row in rows],
         left_out=both.left_out,
+        notes=both.notes,
         report=None if out is None else out / "report.html",
     )
     if out is not None:
@@ -132,7 +153,7 @@ def refuse_place(folders: tuple[Path, Path], asked: DescribedSource, out: Path) 
     sweep_temporaries(out.absolute().parent, glob.escape(out.name))
 
 
-def judge_both(a: Subject, b: Subject, console: Console) -> BothAnswers:
+def judge_both(a: Subject, b: Subject, progress: Progress) -> BothAnswers:
     """What each says of the images of its split; UserError where they have none in common."""
     pairs = pair_images(a, b)
     if not len(pairs.rows):
@@ -140,8 +161,7 @@ def judge_both(a: Subject, b: Subject, console: Console) -> BothAnswers:
             f"{a.asked.location}: no image is in the {a.split} split of both packages, since each "
             "was trained on what the other would be judged on. Give a source that neither has seen"
         )
-    with ReadingBar(console) as progress:
-        return BothAnswers(a=answer(a, progress), b=answer(b, progress), pairs=pairs)
+    return BothAnswers(a=answer(a, progress), b=answer(b, progress), pairs=pairs)
 
 
 def keep(out: Path, result: ComparedPackages, both: BothAnswers) -> None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from resnetkit.data.boxes import Boxes, load_boxes
 from resnetkit.data.dataset import Progress
 from resnetkit.data.opening import DescribedSource
 from resnetkit.data.sources import refuse_inside
@@ -24,12 +22,12 @@ from resnetkit.evaluation.calibration_error import CalibrationError
 from resnetkit.evaluation.evaluate import AnyMetrics
 from resnetkit.evaluation.report import write_reports
 from resnetkit.evaluation.report_input import EvaluationReport
-from resnetkit.evaluation.report_parts import measure_answering, measure_reliability
+from resnetkit.evaluation.report_parts import measure_answering
 from resnetkit.evaluation.sections.test_time import SeveralLooks, write_test_time
 from resnetkit.evaluation.slices import slice_metrics
+from resnetkit.evaluation_inputs import EvaluationInputs, read_inputs
 from resnetkit.evaluation_options import EvaluationOptions
 from resnetkit.experiment import refuse_unwritable
-from resnetkit.explanation.report_sections import write_trust
 from resnetkit.export.package import load_package
 from resnetkit.gate_knowledge import know_gate
 from resnetkit.judging import Answers, Subject, answer, open_subject
@@ -52,14 +50,15 @@ from resnetkit.narration_evaluation import (
     show_pairs,
 )
 from resnetkit.package_split import refuse_inside_package
-from resnetkit.pipeline_trust import MapRequest, check_maps_of
+from resnetkit.pipeline_trust import check_planned
 from resnetkit.runtime import (
     commit_folder,
+    pick_device,
     refuse_foreign_files,
     sweep_temporaries,
     write_file_atomically,
 )
-from resnetkit.slice_columns import fill_columns, read_columns
+from resnetkit.slice_columns import fill_columns
 from resnetkit.training.observers import ReadingBar
 
 LABEL_ERRORS = "label_errors.csv"
@@ -87,8 +86,7 @@ class Findings:
     answers: Answers
     looks: SeveralLooks | None
     options: EvaluationOptions
-    columns: Mapping[str, Sequence[object]]  # to cut slices by
-    boxes: Boxes | None
+    inputs: EvaluationInputs
     console: Console
     progress: Progress
 
@@ -117,8 +115,9 @@ def evaluate(
     refuse_place(package_folder, asked, options, out)
     package = load_package(package_folder)
     options.refuse_unfit(package)
-    subject = open_subject(package_folder, package, asked, split, options.device, console)
+    package.model.to(pick_device(options.device))
     with ReadingBar(console) as progress:
+        subject = open_subject(package_folder, package, asked, split, progress)
         if out is None:
             answers = answer(subject, progress)
             looks = look_again(answers, options.test_time, progress)
@@ -126,12 +125,10 @@ def evaluate(
             findings = find_out(subject, options, console, progress)
             answers, looks = findings.answers, findings.looks
             write_up(findings, out, start)
-    labels, confidence = answers.labels, package.confidence
-    reliability = measure_reliability(answers.logits, labels, subject.task, confidence)
     return Evaluation(
         split=split,
         metrics=answers.metrics,
-        calibration=reliability.after or reliability.before,
+        calibration=answers.reliability.after or answers.reliability.before,
         test_time=None if looks is None else looks.metrics,
         report=None if out is None else out / "report.html",
     )
@@ -157,19 +154,16 @@ def find_out(
     subject: Subject, options: EvaluationOptions, console: Console, progress: Progress
 ) -> Findings:
     """The network's answers; first what could be refused, which is not to come after an hour."""
-    columns = read_columns(subject, options.slices) if options.includes("slices") else {}
-    names = subject.contract.class_names
-    boxes = None if options.boxes is None else load_boxes(options.boxes, subject.images, names)
+    inputs = read_inputs(subject, options, progress)
     featured = subject.draw(MAPPED_IMAGES) if options.includes("feature-map") else None
-    if options.strangers is not None:
+    if inputs.strangers is not None:
         featured = np.arange(len(subject.images))
-    answers = answer(subject, progress, featured, statistics=bool(columns))
+    answers = answer(subject, progress, featured, statistics=bool(inputs.columns))
     return Findings(
         answers=answers,
         looks=look_again(answers, options.test_time, progress),
         options=options,
-        columns=fill_columns(columns, answers.statistics),
-        boxes=boxes,
+        inputs=inputs,
         console=console,
         progress=progress,
     )
@@ -200,8 +194,7 @@ def tell_answers(report: EvaluationReport, findings: Findings) -> EvaluationRepo
     """What follows from the answers alone: calibration, when to withhold one, several looks."""
     answers, looks = findings.answers, findings.looks
     subject, confidence = answers.subject, answers.subject.package.confidence
-    reliability = measure_reliability(answers.logits, answers.labels, subject.task, confidence)
-    report = replace(report, reliability=reliability)
+    report = replace(report, reliability=answers.reliability)
     if subject.task == "single-label":
         labels, reject = subject.images.class_numbers, confidence and confidence.reject
         answering = measure_answering(answers.calibrated, labels, reject)
@@ -222,15 +215,16 @@ def tell_pictures(report: EvaluationReport, findings: Findings) -> EvaluationRep
 
 def tell_groups(report: EvaluationReport, findings: Findings) -> EvaluationReport:
     """Where the network is weaker, and what the data gate knows of the images."""
-    answers, options = findings.answers, findings.options
-    subject, columns = answers.subject, findings.columns
-    names = subject.contract.class_names
+    answers, inputs = findings.answers, findings.inputs
+    names, task = answers.subject.contract.class_names, answers.subject.task
+    columns, note = fill_columns(inputs.columns, answers.statistics)
+    if note:
+        report = replace(report, notes=[*report.notes, note])
     if columns:
-        slices = slice_metrics(answers.deciding, answers.labels, names, subject.task, columns)
+        slices = slice_metrics(answers.deciding, answers.labels, names, task, columns)
         report = replace(report, slices=slices)
-    if options.includes("gate"):
-        gate = know_gate(answers, findings.progress, near=options.near_duplicates)
-        report = replace(report, gate=gate)
+    if findings.options.includes("gate"):
+        report = replace(report, gate=know_gate(answers, findings.progress, inputs.learnt))
     return report
 
 
@@ -248,13 +242,12 @@ def tell_label_errors(
 def tell_strain(report: EvaluationReport, findings: Findings) -> EvaluationReport:
     """What other images and other seeds do to the answers, as far as it is asked for."""
     answers, options, progress = findings.answers, findings.options, findings.progress
-    if options.other_seeds:
-        others, device = options.other_seeds, options.device
-        spread = judge_other_seeds(answers, others, device, findings.console, progress)
-        report = replace(report, spread=spread)
-    if options.strangers is not None:
-        strangers = measure_strangers(answers, options.strangers, progress)
-        report = replace(report, strangers=strangers)
+    others, strangers = findings.inputs.other_seeds, findings.inputs.strangers
+    if others:
+        report = replace(report, spread=judge_other_seeds(answers, others, progress))
+    if strangers is not None:
+        told = measure_strangers(answers, strangers, str(options.strangers), progress)
+        report = replace(report, strangers=told)
     if options.corruptions is not None:
         found, normalised = measure_robustness(answers.subject, options.corruptions, progress)
         report = replace(report, robustness=found, normalised=normalised)
@@ -276,9 +269,7 @@ def tell_network(report: EvaluationReport, findings: Findings) -> EvaluationRepo
             notes.append(laid_out)
         else:
             extras.append(laid_out)
-    if options.trust is not None:
-        request = MapRequest(split=subject.split, images=options.trust, device=options.device)
-        package, images = subject.package, subject.images
-        checked = check_maps_of(package, images, findings.boxes, request, findings.console)
-        extras.append(write_trust(checked.reports, checked.trial))
+    plan = findings.inputs.maps
+    if plan is not None:
+        extras.append(check_planned(subject.package, subject.images, plan, findings.console).told)
     return replace(report, extras=extras, notes=notes)

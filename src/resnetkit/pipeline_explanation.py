@@ -45,10 +45,10 @@ from resnetkit.explanation.subjects import (
 from resnetkit.export.package import ModelPackage
 from resnetkit.jsonl import append_record, keep_records
 from resnetkit.models.zoo import Network
+from resnetkit.package_split import refuse_inside_package
 from resnetkit.runtime import write_file_atomically
 from resnetkit.serving.predictor import Failure, find_images, load
 from resnetkit.training.observers import ReadingBar
-from resnetkit.types import UserError
 
 # Of what was shown and found, more JSON-safe facts about each of the N maps.
 Addition = Callable[[Shown, Attribution], Sequence[Mapping[str, Any]]]
@@ -203,8 +203,4 @@ def refuse_place(package_folder: Path, paths: Sequence[Path], out: Path) -> None
     for folder in paths:
         if folder.is_dir():
             refuse_inside(str(folder.absolute()), out)  # never a built-in name
-    if out.resolve().is_relative_to(package_folder.resolve()):
-        raise UserError(
-            f"--out {out}: this lies in the package {package_folder}, whose files are fixed; give "
-            "a folder outside of it."
-        )
+    refuse_inside_package(package_folder, out)

@@ -1,7 +1,7 @@
 """What the network thinks an image looks like: the training images that lie nearest to it.
 
-`index_training_images` keeps the features of what a package was trained on beside it;
-`nearest_training_images` looks them up.
+`index_training_images` keeps the features of what a package was trained on beside it; `add_nearest`
+looks them up for `explain`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from rich.console import Console
 from torch import Tensor
 
 from resnetkit.data.content import hash_contents
-from resnetkit.data.contract import normalise
 from resnetkit.data.encoded import hash_encoded
 from resnetkit.data.opening import DescribedSource
 from resnetkit.data.source_types import Split
 from resnetkit.data.sources import refuse_inside
 from resnetkit.data.threads import available_cores
-from resnetkit.data.transforms import load_contract_image
 from resnetkit.experiment import refuse_unwritable
 from resnetkit.explanation.neighbours import (
     IndexFacts,
@@ -101,24 +99,6 @@ def index_training_images(
             reused = False
     length = index.features.shape[1]
     return IndexedImages(folder=folder, images=len(index), features=length, reused=reused)
-
-
-def nearest_training_images(
-    package_folder: Path, paths: Sequence[Path], count: int, *, device: str = "auto"
-) -> tuple[Neighbours, ...]:
-    """For each image file the `count` training images that the network finds most alike.
-
-    Raises UserError where the package has no index or one of other weights, and for a file that
-    cannot be read.
-    """
-    package = load_package(package_folder)
-    index = load_fresh_index(package_folder, package)
-    model = package.model.to(pick_device(device))
-    contract = package.contract
-    inputs = (load_contract_image(path, contract, str(path)) for path in paths)
-    images = torch.from_numpy(np.stack(list(inputs)))
-    features = pooled_features(model, normalise(images.to(pick_device(device)), contract))
-    return nearest(index, features, count, content_keys_of(paths))
 
 
 def add_nearest(package_folder: Path, count: int, *, device: str = "auto") -> Addition:

@@ -26,9 +26,9 @@ def read_columns(subject: Subject, wanted: Sequence[str] | None) -> Columns:
     """Each column with a value for every image; None for those that the network's pass gives.
 
     `wanted` None takes the built-in ones and the manifest's own. Raises UserError for a column that
-    neither has.
+    neither has, and for a named one in which all images are the same.
     """
-    manifest = subject.manifest
+    manifest, named = subject.manifest, wanted is not None
     if wanted is None:
         own = [] if manifest is None or not manifest.is_file() else own_columns(manifest)
         wanted = [*BUILT_IN, *(name for name in own[:MOST_OWN] if name not in BUILT_IN)]
@@ -47,18 +47,30 @@ def read_columns(subject: Subject, wanted: Sequence[str] | None) -> Columns:
         found |= read_own_columns(manifest, listed, subject.images.names)
     if SIDE in wanted:
         found[SIDE] = shorter_sides(subject.images)
+    for name, values in found.items() if named else ():
+        if values is not None and _is_alike(values):
+            raise UserError(
+                f"slices: {name} is {values[0]!r} of all {len(values):,} images, so there is "
+                "nothing to compare; needed are two values or more. Leave it out"
+            )
     return found
 
 
 def fill_columns(
     columns: Columns, statistics: Mapping[str, np.ndarray]
-) -> dict[str, Sequence[object]]:
-    """All columns with their values, of those that tell any two images apart."""
+) -> tuple[dict[str, Sequence[object]], str]:
+    """The columns that tell any two images apart, with their values; and a note on the others."""
     filled: dict[str, Sequence[object]] = {
         name: statistics[name].round(1).tolist() if values is None else values
         for name, values in columns.items()
     }
-    return {name: values for name, values in filled.items() if len(set(values)) > 1}
+    alike = [name for name, values in filled.items() if _is_alike(values)]
+    note = f"No slices by {', '.join(alike)}: the same of all images." if alike else ""
+    return {name: values for name, values in filled.items() if name not in alike}, note
+
+
+def _is_alike(values: Sequence[object]) -> bool:
+    return len(set(values)) < 2
 
 
 def shorter_sides(images: Split) -> list[int]:

@@ -141,21 +141,27 @@ def test_sharpened_probabilities_are_worse_in_every_figure(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("equal_mass", [False, True])
-def test_a_reliability_diagram_holds_every_answer(task, equal_mass):
+def test_a_reliability_diagram_holds_every_answer(task):
     logits, labels = draw(task, images=200)
-    bins = reliability_bins(logits, labels, task, equal_mass=equal_mass)
+    bins = reliability_bins(logits, labels, task)
     answers = sum(one.answers for one in bins)
     assert answers == (200 if task == "single-label" else 1000)
     gaps = [one.answers * abs(one.accuracy - one.probability) for one in bins]
-    found = measure_calibration(logits, labels, task)
-    error = found.ece_equal_mass if equal_mass else found.ece
+    error = measure_calibration(logits, labels, task).ece
     assert sum(gaps) / answers == pytest.approx(error, abs=1e-12)
     for one in bins:
         assert one.low <= one.probability <= one.high
         hits = round(one.accuracy * one.answers)
         assert one.interval == wilson_interval(hits, one.answers)
     assert [one.low for one in bins] == sorted(one.low for one in bins)
+
+
+def test_an_error_free_of_chance_is_unknown_where_every_bin_has_one_answer():
+    logits = np.array([[0.3 * number, 0.0] for number in range(1, 11)], np.float32)
+    wrong = np.ones(10, np.int64)  # all of them surely mistaken: not an error of 0
+    assert measure_calibration(logits, wrong, "single-label").rms_debiased is None
+    twice = measure_calibration(np.repeat(logits, 2, axis=0), np.repeat(wrong, 2), "single-label")
+    assert twice.rms_debiased > 0.5
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,9 @@ def test_a_reliability_diagram_holds_every_answer(task, equal_mass):
 )
 def test_degenerate_inputs_have_figures(logits, labels):
     found = measure_calibration(np.array(logits, np.float32), np.array(labels), "single-label")
-    assert all(np.isfinite(value) for value in found.as_dict().values())
+    known = {name: value for name, value in found.as_dict().items() if value is not None}
+    assert all(np.isfinite(value) for value in known.values())
+    assert ("rms_debiased" in known) == (len(labels) > 1)
     assert 0 <= found.ece <= 1
     assert reliability_bins(np.array(logits, np.float32), np.array(labels), "single-label")
 

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from resnetkit.evaluation.confidence import (
     Wanted,
     confidence_of_training,
     describe_confidence,
+    describe_reject,
     fit_confidence,
     read_confidence,
 )
@@ -176,3 +178,12 @@ def test_it_says_what_probabilities_are_worth():
     assert "hold the true class of at least 90 % of images" in text
     assert "at least 70 % of images are answered" in describe_confidence(fit(Wanted(coverage=0.7)))
     assert "and by class" in describe_confidence(fit(Wanted(methods=("vector",))))
+
+
+def test_a_threshold_next_to_1_is_not_rounded_to_it_and_0_withholds_nothing():
+    reject = fit(Wanted(precision=0.8)).reject
+    assert reject is not None
+    said = describe_reject(replace(reject, threshold=0.99996))
+    assert said.startswith("Below a probability of 0.99996 no answer is given, so that at least")
+    said = describe_reject(replace(reject, threshold=0.0))
+    assert said.startswith("Every image is answered, so that at least 80 % of the answers are")

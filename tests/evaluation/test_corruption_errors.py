@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from resnetkit.evaluation.corruption_errors import (
     ALEXNET,
     Baseline,
-    mean_interval,
     normalise_errors,
     summarise_corruptions,
 )
 from resnetkit.evaluation.corruptions.catalogue import CORRUPTIONS
 from resnetkit.evaluation.corruptions.settings import CorruptionConfig
+from resnetkit.evaluation.intervals import mean_interval
 from resnetkit.types import UserError
 
 TWO = CorruptionConfig(names=("snow", "fog"), seed=3)

@@ -19,7 +19,7 @@ from sklearn.metrics import (
 
 from resnetkit.evaluation.intervals import f1_interval, wilson_interval
 from resnetkit.evaluation.metrics import compute_metrics
-from resnetkit.evaluation.samples import softmax
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.types import UserError
 
 

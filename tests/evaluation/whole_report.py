@@ -18,6 +18,7 @@ from resnetkit.evaluation.corruptions.settings import CorruptionConfig
 from resnetkit.evaluation.metrics import compute_metrics
 from resnetkit.evaluation.multilabel import compute_multilabel_metrics
 from resnetkit.evaluation.out_of_distribution import detect_by_logits
+from resnetkit.evaluation.probabilities import softmax
 from resnetkit.evaluation.report_input import (
     EvaluationReport,
     Extra,
@@ -34,7 +35,7 @@ from resnetkit.evaluation.report_parts import (
     measure_answering,
     measure_reliability,
 )
-from resnetkit.evaluation.samples import Sample, choose_samples, softmax
+from resnetkit.evaluation.samples import Sample, choose_samples
 from resnetkit.evaluation.sections.confusion import confused_pairs
 from resnetkit.evaluation.seed_spread import measure_seed_spread
 from resnetkit.evaluation.slices import slice_metrics

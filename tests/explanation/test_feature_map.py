@@ -1,4 +1,3 @@
-import json
 import sys
 
 import numpy as np
@@ -91,13 +90,3 @@ def test_what_cannot_be_mapped_is_refused():
     features[2, 3] = np.nan
     with pytest.raises(UserError, match="needed finite features"):
         map_features(features)
-
-
-def test_the_data_of_a_page():
-    features, labels = clusters(2, 4)
-    found = map_features(features)
-    data = json.loads(json.dumps(found.as_dict(labels, np.arange(8) * 5), allow_nan=False))
-    assert data["method"] == "pca"
-    assert [row[2:] for row in data["points"]] == [[label, 5 * n] for n, label in enumerate(labels)]
-    places = np.array([row[:2] for row in data["points"]])
-    np.testing.assert_allclose(places, found.points, atol=1e-4 * np.abs(found.points).max())

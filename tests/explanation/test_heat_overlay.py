@@ -8,19 +8,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnetkit.data.lettering import Pen
 from resnetkit.explanation.overlay import (
     LARGEST_SIDE,
     Caption,
     brightest,
     color_heat,
     cover,
+    draw_overlay,
     overlay_pixels,
     relative_heat,
-    render_overlay,
     scale_picture,
+    to_png,
 )
 
 CAPTION = Caption(heading="predicted cat 93.1%", explained="cat (93.1%) by gradcam", name="a/b.png")
+
+
+def render_overlay(image, heat, caption):
+    texts = [caption.heading, caption.explained, caption.shows, caption.name, *caption.notes]
+    return to_png(draw_overlay(Pen(texts), image, heat, caption))
 
 
 def grey_image(height=32, width=32, channels=3, level=120):

@@ -199,8 +199,6 @@ def test_hidden_relus_are_counted_and_other_activations_are_not():
         assert expected < {one.name for one in units}
     report = look_inside(build("group"), batches_of(), CONTRACT)
     assert report.units == report.norms == ()
-    assert "no ReLU whose units could be dead" in report.describe()
-    assert "no BatchNorm whose statistics could have drifted" in report.describe()
     lenet = build("lenet")
     with torch.no_grad():
         lenet.conv1.weight[2], lenet.conv1.bias[2] = 0, -1

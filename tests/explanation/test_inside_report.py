@@ -39,13 +39,6 @@ def with_part(number, **changes):
 
 def test_nothing_unusual_is_said_so():
     assert SOUND.unusual == ()
-    text = SOUND.describe()
-    assert text.startswith("Inside the network (256 images, mean loss 0.3):")
-    assert "stage1: activations 1 (root mean square), gradient 1.00e-01 an image" in text
-    assert "effective rank 12.0 of at most 64" in text
-    assert "dead ReLUs: 2 of 64 channels in 1 layers (3.1%); 40% of all values are above 0" in text
-    assert "BatchNorm drift: 0.02 nats in the mean of 2 layers, most in layer1.0.bn1" in text
-    assert text.endswith("Nothing unusual.")
     assert json.loads(json.dumps(SOUND.as_dict(), allow_nan=False))["unusual"] == []
 
 
@@ -76,7 +69,6 @@ def test_nothing_unusual_is_said_so():
 def test_what_is_unusual_is_told_with_its_reason(report, said):
     assert len(report.unusual) == 1, report.unusual
     assert report.unusual[0].startswith(said)
-    assert report.describe().endswith(f"Unusual:\n  {report.unusual[0]}")
     assert report.as_dict()["unusual"] == list(report.unusual)
 
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -29,12 +30,14 @@ REPORT = InsideReport(
 
 
 def test_a_report_names_parts_layers_and_what_is_unusual():
-    text = write_section(write_inside(REPORT))
+    extra = write_inside(REPORT)
+    assert json.loads(json.dumps(extra.figures, allow_nan=False))["unusual"]
+    text = write_section(extra.section)
     for said in ("stage1", "0.731", "21.4", "14.2", "layer1.0.activation #1", "bn1", "1 ReLUs"):
         assert said in text
     assert "30 of 64 channels are 0 everywhere" in text
     sound = replace(REPORT, units=(), norms=())
-    text = write_section(write_inside(sound))
+    text = write_section(write_inside(sound).section)
     assert "Nothing unusual." in text
     assert "ReLUs" not in text
 
@@ -43,8 +46,10 @@ def test_a_map_is_drawn_in_html_and_told_in_markdown():
     labels = np.arange(12) % 3
     features = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     names = [f"<{number}>.png" for number in range(12)]
-    section = write_feature_map(map_features(features), labels, ["a", "b", "<c>"], names)
-    text = write_section(section)
+    extra = write_feature_map(map_features(features), labels, ["a", "b", "<c>"], names)
+    text, section = write_section(extra.section), extra.section
+    assert extra.figures["images"] == 12
+    assert " style=" not in text  # the page's policy would not let it in
     assert text.count("<path data-row=") == 12
     assert "<c>" not in text
     assert "Across: first direction (" in text

@@ -58,7 +58,6 @@ def test_the_nearest_by_hand():
     (result,) = nearest(index, np.array([[5.0, 0.0]]), 3)
     assert [one.row for one in result.nearest] == [0, 4, 2]
     assert [one.label for one in result.nearest] == ["cat", "cat", "cat"]
-    assert result.votes() == [("cat", 3)]
     assert result.left_out == ()
 
 

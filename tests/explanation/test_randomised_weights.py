@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from resnetkit.explanation.examples import collect_maps
 from resnetkit.explanation.randomised_weights import (
     RandomisedConfig,
     cascade_steps,
@@ -23,10 +22,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def checked(explain, network=None, **settings):
     examples, _ = bright_square.examples()
-    network = network or bright_square.trained()
-    maps = collect_maps(explain(network), examples, 64, "it")
     config = RandomisedConfig(**{"draws": 2, **settings})
-    return check_randomised(network, examples, explain, maps, config)
+    return check_randomised(network or bright_square.trained(), examples, explain, config)
 
 
 def resnet(seed=0, **changes):
@@ -182,10 +179,7 @@ def test_few_pictures_are_spread_and_one_is_refused():
     examples, _ = bright_square.examples()
     one = examples.take(np.array([0]))
     with pytest.raises(UserError, match="two pictures or more are needed, got 1"):
-        check_randomised(
-            bright_square.trained(), one, bright_square.edges, np.zeros((1, 24, 24)),
-            RandomisedConfig(),
-        )  # fmt: skip
+        check_randomised(bright_square.trained(), one, bright_square.edges, RandomisedConfig())
 
 
 @pytest.mark.parametrize("name", ["draws", "batch_size"])

@@ -1,10 +1,9 @@
 import json
+from dataclasses import replace
 
 import bright_square
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from resnetkit.explanation.examples import Mean
 from resnetkit.explanation.pixel_curves import CurveConfig
@@ -16,8 +15,8 @@ from resnetkit.explanation.trust import (
     decide,
     prepare_trial,
     probabilities_of,
+    share_recognised,
 )
-from resnetkit.explanation.trust_table import draw_curves, render_table
 
 CONFIG = TrustConfig(
     curves=CurveConfig(steps=10, insertion="zero"), randomised=RandomisedConfig(draws=4)
@@ -117,30 +116,33 @@ def test_everything_is_json_and_the_same_again(trial, reports):
     assert record == again
 
 
-def test_the_table_says_which_map_to_believe(trial, reports):
-    table = render_table(list(reports.values()), trial)
-    lines = table.split("\n")
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:7]]
-    assert len({len(row) for row in cells}) == 1
-    assert cells[0][0] == "map"
-    assert cells[0][-1].startswith("in boxes")
-    assert [row[0] for row in cells[2:]] == [
-        "faithful", "edges", "noise", "*random order*", "*middle*",
-    ]  # fmt: skip
-    assert [row[1] for row in cells[2:]] == [
-        "**believe**", "do not believe", "do not believe", "control", "control",
-    ]  # fmt: skip
-    for report in reports.values():
-        assert f"- **{report.method}**: {report.verdict}." in lines
-    plain = render_table([], make_trial(boxes=False, count=2)).split("\n")
-    assert len({line.count("|") for line in plain[:4]}) == 1
+def test_signs_are_weighed_where_a_map_has_them_and_nowhere_else():
+    """A method whose signs the weights decide, though it always shows the same picture."""
+
+    def signed(network):
+        sign = 1.0 if network is bright_square.trained() else -1.0
+        return lambda images, targets: sign * (images[:, 0] - images[:, 0].mean())
+
+    def cut_off(network):
+        return lambda images, targets: signed(network)(images, targets).clamp(min=0)
+
+    examples, _ = bright_square.examples(6)
+    few = replace(CONFIG, randomised=RandomisedConfig(draws=1, pictures=4))
+    trial = prepare_trial(bright_square.trained(), examples, "single-label", None, few)
+    found = check_method(trial, "signed", cut_off, signed)
+    last = found.randomised.decisive
+    assert last.rank_correlation == pytest.approx(-1)
+    assert last.absolute_rank_correlation == pytest.approx(1)
+    assert not found.randomised.depends
+    plain = check_method(trial, "cut off", cut_off)
+    assert plain.curves.insertion == found.curves.insertion
+    last = plain.randomised.decisive
+    assert last.absolute_rank_correlation == last.rank_correlation < 1
 
 
-def test_the_picture_opens(tmp_path, trial, reports):
-    (tmp_path / "curves.png").write_bytes(draw_curves(list(reports.values()), trial))
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.width > 1000
-        assert np.asarray(picture.convert("L")).std() > 5
+def test_what_is_recognised_follows_the_task(trial):
+    assert share_recognised(trial, "single-label") > 0.9
+    assert 0 <= share_recognised(trial, "multi-label") <= 1
 
 
 def test_probabilities_follow_the_task():

@@ -68,22 +68,6 @@ class AttackReport:
         """Everything as JSON-safe values."""
         return asdict(self)
 
-    def describe(self) -> str:
-        """The curves and warnings in words, in lines."""
-        lines = [
-            f"Under attack ({self.images:,} images; ε is the largest change of a pixel value of "
-            f"0 to 255): unchanged {_shown(self.clean)}"
-        ]
-        for curve in self.curves:
-            effort = f" ({self.steps} steps, {self.restarts} starts)" * (curve.attack == "pgd")
-            points = "; ".join(f"ε {p.epsilon:g}: {_shown(p)}" for p in curve.points)
-            lines.append(f"{CURVES[curve.attack]}{effort}: {points}")
-        return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
-
-
-def _shown(point: AttackPoint) -> str:
-    return percent_text(point.accuracy, point.interval)
-
 
 def summarise_attacks(
     outcomes: Sequence[Outcome], epsilons: Sequence[float], steps: int, restarts: int

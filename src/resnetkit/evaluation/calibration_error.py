@@ -29,14 +29,14 @@ class CalibrationError:
     An `ece` is never 0, however good: few answers a bin are off by chance. `ece_by_chance` is what
     probabilities that are all true would show on average on so many images. `rms_debiased` is free
     of that (Kumar, Liang & Ma 2019, "Verified uncertainty calibration", section 5): the root of the
-    mean square, with equal mass.
+    mean square, with equal mass; None where no bin has the two answers that this takes.
     """
 
     images: int
     ece: float  # bins of equal width
     ece_equal_mass: float
     ece_by_chance: float  # of bins of equal width
-    rms_debiased: float
+    rms_debiased: float | None
     class_ece: float  # mean over classes of `class_errors`
     brier: float  # squared errors summed over the classes, mean over the images (Brier 1950)
     nll: float  # in nats; in a multi-label task summed over the classes
@@ -101,29 +101,18 @@ def class_errors(
 
 
 def reliability_bins(
-    logits: np.ndarray,
-    labels: np.ndarray,
-    task: Task,
-    bins: int = BINS,
-    *,
-    equal_mass: bool = False,
+    logits: np.ndarray, labels: np.ndarray, task: Task, bins: int = BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """The points of a reliability diagram (DeGroot & Fienberg 1983); bins without answers lack.
-
-    With `equal_mass`, `low` and `high` are the least and the largest probability in the bin.
-    """
+    """The points of a reliability diagram (DeGroot & Fienberg 1983); bins without answers lack."""
     sure, right = answers(probabilities(logits, task), labels, task)
-    places = equal_mass_bins(sure, bins) if equal_mass else equal_width_bins(sure, bins)
+    places = equal_width_bins(sure, bins)
     found = []
     for place in np.unique(places).tolist():
         here = places == place
-        low, high = place / bins, (place + 1) / bins
-        if equal_mass:
-            low, high = float(sure[here].min()), float(sure[here].max())
         hits, count = int(right[here].sum()), int(here.sum())
         one = ReliabilityBin(
-            low=low,
-            high=high,
+            low=place / bins,
+            high=(place + 1) / bins,
             answers=count,
             probability=float(sure[here].mean()),
             accuracy=hits / count,
@@ -187,9 +176,11 @@ class _Binned:
         return float(self._weights @ np.sqrt(2 / math.pi * self._spread))
 
     @property
-    def rms_debiased(self) -> float:
+    def rms_debiased(self) -> float | None:
         """Less the variance of each bin's share; a bin of one answer has none, and is left out."""
         several = self._counts > 1
+        if not several.any():
+            return None
         right, counts = self._right[several], self._counts[several]
         squares = self._gaps[several] ** 2 - right * (1 - right) / (counts - 1)
         return math.sqrt(max(0.0, float(self._weights[several] @ squares)))

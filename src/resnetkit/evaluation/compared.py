@@ -104,8 +104,8 @@ class Comparison:
         rows = [
             (row.name, row.support, row.difference, row.adjusted_p_value) for row in self.per_class
         ]
-        shown = SHOWN_SCORES[self.score.name]
-        return judge_change(shown, self.score.difference, rows, (margin, class_margin, chance))
+        shown, limits = SHOWN_SCORES[self.score.name], (margin, class_margin, chance)
+        return judge_change(shown, self.score.difference, self.score.interval, rows, limits)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON-safe values; what is undefined is None, never NaN."""

@@ -1,9 +1,10 @@
 """Network B against network A on the same images: what it gains, what it loses, and if that counts.
 
 Both are judged on the same images, so only those count on which they differ: the exact test is
-McNemar's (1947), and every bootstrap resamples the images for both at once. With many classes some
-would differ by chance; adjusted p-values and verdicts hold for all of them together (Holm 1979).
-What a network lost when it learnt new classes, `class_changes` says.
+McNemar's (1947), the interval of accuracy Agresti & Min's (2005), and every bootstrap resamples the
+images for both at once. With many classes some would differ by chance; adjusted p-values and
+verdicts hold for all of them together (Holm 1979). What a network lost when it learnt new classes,
+`class_changes` says.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from resnetkit.evaluation.intervals import (
     percentile_interval,
     resample_answers,
 )
-from resnetkit.evaluation.metrics import image_losses, refuse_unusable, shares
+from resnetkit.evaluation.metrics import refuse_unusable, shares
 from resnetkit.evaluation.multilabel import RESAMPLES as MULTILABEL_RESAMPLES
 from resnetkit.evaluation.multilabel import (
     binary_losses,
@@ -35,6 +36,7 @@ from resnetkit.evaluation.multilabel import (
     macro_shares,
     resample_counts,
 )
+from resnetkit.evaluation.probabilities import log_losses
 from resnetkit.evaluation.ranking import (
     FEWEST_SHOWING,
     mean_of_known,
@@ -90,7 +92,7 @@ def _compare_one(
     said = np.stack([logits.argmax(axis=1) for logits in pair])  # [2,N]
     right = said == labels
     score, macro_f1 = _scores_one(said, labels, len(names), resamples)
-    losses = [image_losses(logits.astype(np.float64), labels) for logits in pair]
+    losses = [log_losses(logits, labels, "single-label") for logits in pair]
     rows = [_class_one(name, right[:, labels == k]) for k, name in enumerate(names)]
     return _comparison(
         "single-label",
@@ -114,16 +116,15 @@ def _scores_one(
     macro = shares(hits, answers, supports)[:, present, F1].mean(axis=-1)
     drawn_f1 = shares(drawn_hits, drawn_answers, supports)[:, :, present, F1].mean(axis=-1)
     correct = hits.sum(axis=-1).tolist()
-    drawn_correct = drawn_hits.sum(axis=-1) / images
-    # From counts, so that a loss of exactly the margin is not above it by rounding.
-    difference = (correct[1] - correct[0]) / images
+    lost, gained = _lost_and_gained(said == labels)
     return (
         ScoreChange(
             name="top1",
             a=correct[0] / images,
             b=correct[1] / images,
-            difference=difference,
-            interval=percentile_interval(drawn_correct[1] - drawn_correct[0], difference),
+            # From counts, so that a loss of exactly the margin is not above it by rounding.
+            difference=(gained - lost) / images,
+            interval=paired_difference_interval(lost, gained, images),
         ),
         _f1_change(macro, drawn_f1[1] - drawn_f1[0]),
     )

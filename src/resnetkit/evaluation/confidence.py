@@ -237,10 +237,13 @@ def describe_reject(reject: Reject) -> str:
     """The threshold with what is promised of it and what was found, in words."""
     kind = "of the answers are right" if reject.wanted == "precision" else "of images are answered"
     right = "" if reject.precision is None else f", {100 * reject.precision:.2f} % of them rightly"
+    withheld = f"Below a probability of {reject.threshold:.6g} no answer is given"
+    if not reject.threshold:
+        withheld = "Every image is answered"
     return (
-        f"Below a probability of {reject.threshold:.4g} no answer is given, so that at least "
-        f"{100 * reject.target:g} % {kind} ({100 * reject.assurance:g} % sure; of "
-        f"{reject.images:,} images {100 * reject.coverage:.1f} % were answered{right})"
+        f"{withheld}, so that at least {100 * reject.target:g} % {kind} "
+        f"({100 * reject.assurance:g} % sure; of {reject.images:,} images "
+        f"{100 * reject.coverage:.1f} % were answered{right})"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +14,8 @@ from resnetkit.evaluation.corruptions.severities import (
     ParameterSet,
     choose_parameter_set,
 )
+from resnetkit.evaluation.intervals import Interval, mean_interval
 from resnetkit.types import UserError
-
-Interval = tuple[float, float]
-Z = 1.959964  # of a normal distribution at 95 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,10 @@ class ClassFlips:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness:
-    """Errors under corruptions; intervals at 95 % are over images, the corruptions given."""
+    """Errors under corruptions; intervals at 95 % are over images, the corruptions given.
+
+    The variants of one image fail together: 75 of them are no 75 images.
+    """
 
     images: int
     seed: int
@@ -163,18 +163,6 @@ def summarise_corruptions(
         ),
         classes=_class_flips(answers, labels, class_names, images_of),
     )
-
-
-def mean_interval(values: np.ndarray) -> Interval:
-    """Where the mean of shares [N], one an image, lies at 95 %.
-
-    Over images, because the variants of one image fail together: 75 of them are no 75 images. One
-    image with share 0 and one with share 1 are added, as Agresti & Coull 1998 do for proportions,
-    so that the interval does not close where all images agree.
-    """
-    more = np.append(values, (0.0, 1.0))
-    mean, half = float(more.mean()), Z * float(more.std()) / math.sqrt(len(more))
-    return max(0.0, mean - half), min(1.0, mean + half)
 
 
 def _corruption_error(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from resnetkit.evaluation.intervals import Interval, points_text
 from resnetkit.types import UserError
 
 ROUNDING = 1e-9  # a difference of exactly the margin passes, however it was rounded
@@ -50,13 +51,15 @@ class Gate:
 def judge_change(
     score: str,
     difference: float | None,
+    interval: Interval | None,
     classes: Sequence[tuple[str, int, float | None, float | None]],
     limits: tuple[float, float, float],
 ) -> Gate:
     """The gate of `Comparison.worse_than`, where its rule and the reasons for it stand.
 
-    `classes` are (name, images, difference, adjusted p-value), `limits` (margin, class margin,
-    chance). Raises UserError for a limit that is not in 0…1.
+    `interval` is that of the `difference` of the score, `classes` are (name, images, difference,
+    adjusted p-value), `limits` (margin, class margin, chance). Raises UserError for a limit that is
+    not in 0…1.
     """
     margin, class_margin, chance = limits
     for name, value in zip(("margin", "class margin", "chance"), limits, strict=True):
@@ -70,7 +73,7 @@ def judge_change(
     if difference is None:
         reasons.append(f"{score} cannot be judged: no image shows any class")
     elif difference < -margin - ROUNDING:
-        reasons.append(f"{score} {100 * difference:+.2f} points, {0.0 - 100 * margin:.2f} allowed")
+        reasons.append(_describe_loss(score, difference, interval, margin))
     for name, images, change, p_value in classes:
         if change is None or change >= -class_margin - ROUNDING or p_value is None:
             continue
@@ -89,6 +92,14 @@ def judge_change(
         undecided=tuple(undecided),
         untested=tuple(name for name, _, _, p_value in classes if p_value is None),
     )
+
+
+def _describe_loss(score: str, difference: float, interval: Interval | None, margin: float) -> str:
+    """How much was lost and how sure that is; what to do where chance alone may have done it."""
+    lost = f"{score} {points_text(difference, interval)}, {0.0 - 100 * margin:.2f} allowed"
+    if interval is None or interval[1] < -margin:
+        return lost
+    return f"{lost}; this is within chance: more images would tell, or allow a margin"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -37,6 +37,18 @@ def wilson_interval(correct: int, total: int, confidence: float = CONFIDENCE) ->
     return low, high
 
 
+def mean_interval(values: np.ndarray) -> Interval:
+    """Where the mean of shares [N], one an image, lies at 95 %.
+
+    One image with share 0 and one with share 1 are added, as Agresti & Coull 1998 do for
+    proportions, so that the interval does not close where all images agree.
+    """
+    more = np.append(values, (0.0, 1.0))
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    mean, half = float(more.mean()), z * float(more.std()) / math.sqrt(len(more))
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
 def f1_interval(hits: int, support: int, predicted: int) -> Interval | None:
     """Where the F1 of one class lies: of its `support` images and `predicted` answers `hits` agree.
 

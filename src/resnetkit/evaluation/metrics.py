@@ -28,8 +28,8 @@ from resnetkit.evaluation.intervals import (
     resample_answers,
     wilson_interval,
 )
+from resnetkit.evaluation.probabilities import log_losses, softmax
 from resnetkit.evaluation.ranking import Areas, areas_under_roc
-from resnetkit.evaluation.samples import softmax
 from resnetkit.types import UserError
 
 SHOWN_SCORES = {"top1": "top-1", "mean_average_precision": "mAP"}  # by name in metrics.jsonl
@@ -153,7 +153,7 @@ def compute_metrics(
         top1_interval=wilson_interval(correct, images),
         top5=None if among5 is None else among5 / images,
         top5_interval=None if among5 is None else wilson_interval(among5, images),
-        loss=float(image_losses(logits, labels).mean()),
+        loss=float(log_losses(logits, labels, "single-label").mean()),
         macro=macro,
         weighted=weighted,
         per_class=tuple(
@@ -213,13 +213,6 @@ def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     true = np.take_along_axis(logits, labels[:, None], 1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
     return ((logits > true) | ((logits == true) & earlier)).sum(1)
-
-
-def image_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Negative log-likelihood of the labels [N] by float64 logits [N,K], in nats, [N]."""
-    shifted = logits - logits.max(1, keepdims=True)
-    true = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
-    return np.log(np.exp(shifted).sum(1)) - true
 
 
 def _areas(logits: np.ndarray, labels: np.ndarray) -> Areas:

@@ -17,6 +17,12 @@ def probabilities(logits: np.ndarray, task: Task) -> np.ndarray:
     values = logits.astype(np.float64)
     if task == "multi-label":
         return np.exp(-np.logaddexp(0.0, -values))  # overflows for no logit
+    return softmax(values)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [N,K] float64 of logits [N,K] of a single-label task."""
+    values = logits.astype(np.float64)
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 

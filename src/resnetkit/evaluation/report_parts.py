@@ -14,9 +14,8 @@ from resnetkit.evaluation.calibration_error import (
 )
 from resnetkit.evaluation.confidence import Confidence
 from resnetkit.evaluation.intervals import wilson_interval
-from resnetkit.evaluation.probabilities import probabilities
+from resnetkit.evaluation.probabilities import probabilities, softmax
 from resnetkit.evaluation.report_input import Answering, Pair, Reliability
-from resnetkit.evaluation.samples import softmax
 from resnetkit.evaluation.selective import CoveragePoint, Reject, coverage_curve
 from resnetkit.types import Task
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resnetkit.evaluation.probabilities import softmax
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -60,9 +62,3 @@ def choose_multilabel_samples(
     hits = (shown == (logits > 0)).all(axis=1)
     order = np.lexsort((margins, ~shown.any(axis=1) & hits))
     return [*order[~hits[order]][:wrong].tolist(), *order[hits[order]][:right].tolist()]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [N,K] float64 of logits [N,K]."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)

@@ -21,6 +21,7 @@ from resnetkit.explanation.occlusion import occlusion
 from resnetkit.explanation.pixel_gradients import (
     guided_backpropagation,
     integrated_gradients,
+    refuse_other_activations,
     smooth_gradients,
 )
 from resnetkit.explanation.undisturbed import undisturbed
@@ -30,12 +31,17 @@ from resnetkit.types import UserError
 DEFAULT_SETTINGS = AttributionSettings()
 
 
+def refuse_none(network: Network) -> None:
+    """Of a method that is defined for every network."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """A way to a map: `compute(network, images, targets, settings, stage)`.
 
     `reads` are the settings it reads besides the batch size, `at_stage` says whether it looks at
-    the feature maps of a stage, `shows` what its maps are, as a title.
+    the feature maps of a stage, `shows` what its maps are, as a title. `refuse` raises UserError
+    for a network that it is not defined for.
     """
 
     compute: Callable[..., Evidence]
@@ -43,6 +49,7 @@ class Method:
     shows: str = "where it finds evidence"
     reads: tuple[str, ...] = ()
     at_stage: bool = False
+    refuse: Callable[[Network], None] = refuse_none
 
 
 METHODS: dict[str, Method] = {
@@ -70,6 +77,7 @@ METHODS: dict[str, Method] = {
         compute=guided_backpropagation,
         summary="positive gradients at the pixels; shows edges: Springenberg 2015",
         shows="where pixels matter",
+        refuse=refuse_other_activations,
     ),
     "smoothgrad": Method(
         compute=smooth_gradients,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -30,23 +29,6 @@ class FeatureMap:
     points: np.ndarray
     axes: tuple[str, str]
     caution: str  # how the map must not be read
-
-    def as_dict(self, labels: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
-        """The map as JSON-safe data: a point is (x, y, class, image), rounded to the map's 1e-4.
-
-        `labels` and `indices` int64 [N] are of the same images in the same order.
-        """
-        assert len(labels) == len(indices) == len(self.points)
-        size = float(np.abs(self.points).max()) or 1.0
-        digits = max(0, 5 - int(np.ceil(np.log10(size))))
-        places = self.points.astype(np.float64).round(digits).tolist()
-        rows = zip(places, labels.tolist(), indices.tolist(), strict=True)
-        return {
-            "method": self.method,
-            "axes": list(self.axes),
-            "caution": self.caution,
-            "points": [[x, y, label, index] for (x, y), label, index in rows],
-        }
 
 
 def map_features(features: np.ndarray, method: str = "pca", seed: int = 0) -> FeatureMap:

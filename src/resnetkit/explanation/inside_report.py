@@ -48,7 +48,7 @@ class UnitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class NormFacts:
-    """One BatchNorm: how far its inputs are from its running statistics, see `describe_drift`.
+    """One BatchNorm: how far its inputs are from its running statistics.
 
     `drift` is the mean over the channels of the symmetric Kullback-Leibler divergence of two
     Gaussians, in nats: 0.5 is a mean one deviation off.
@@ -88,44 +88,6 @@ class InsideReport:
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON-safe values; what is not finite is None."""
         return _safe({**asdict(self), "unusual": list(self.unusual)})
-
-    def describe(self) -> str:
-        """Every part, the layers in short, and what is unusual, in words and lines."""
-        lines = [f"Inside the network ({self.images:,} images, mean loss {self.loss:.4g}):"]
-        lines += [
-            f"  {part.name}: activations {part.activation:.3g} (root mean square), gradient "
-            f"{part.gradient:.2e} an image, effective rank {part.effective_rank:.1f} of at most "
-            f"{part.rank_limit}; weights {part.weights:.3g}, their gradient "
-            f"{part.weight_gradient:.2e}"
-            for part in self.parts
-        ]
-        lines += [f"  {text}" for text in (_describe_units(self), describe_drift(self)) if text]
-        unusual = self.unusual
-        lines.append("Unusual:" if unusual else "Nothing unusual.")
-        return "\n".join([*lines, *(f"  {text}" for text in unusual)])
-
-
-def _describe_units(report: InsideReport) -> str:
-    if not report.units:
-        return "no ReLU whose units could be dead"
-    dead, units = (sum(getattr(one, key) for one in report.units) for key in ("dead", "units"))
-    share = sum(one.active_share for one in report.units) / len(report.units)
-    return (
-        f"dead ReLUs: {dead:,} of {units:,} channels in {len(report.units)} layers "
-        f"({dead / units:.1%}); {share:.0%} of all values are above 0"
-    )
-
-
-def describe_drift(report: InsideReport) -> str:
-    """How well the running statistics of BatchNorm fit these images, in one line."""
-    if not report.norms:
-        return "no BatchNorm whose statistics could have drifted"
-    worst = max(report.norms, key=lambda one: one.drift)
-    mean = sum(one.drift for one in report.norms) / len(report.norms)
-    return (
-        f"BatchNorm drift: {mean:.3g} nats in the mean of {len(report.norms)} layers, most in "
-        f"{worst.name} ({worst.drift:.3g})"
-    )
 
 
 def _few(report: InsideReport) -> Iterator[str]:

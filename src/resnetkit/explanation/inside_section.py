@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from resnetkit.evaluation.report_input import Extra
 from resnetkit.explanation.feature_map import FeatureMap
 from resnetkit.explanation.feature_map_figures import draw_svg
 from resnetkit.explanation.inside_report import InsideReport
@@ -45,7 +46,7 @@ NORMS = (
 )
 
 
-def write_inside(report: InsideReport) -> Section:
+def write_inside(report: InsideReport) -> Extra:
     """What is unusual and why, a row for each part, and folded away one for each layer."""
     text = (
         f"Measured on {report.images:,} images, in evaluation mode (mean loss {report.loss:.3g}). "
@@ -71,7 +72,8 @@ def write_inside(report: InsideReport) -> Section:
         Table(columns=PARTS, rows=parts, name="parts"),
         *_layers(report),
     ]
-    return Section(title="Inside the network", blocks=blocks)
+    section = Section(title="Inside the network", blocks=blocks)
+    return Extra(name="inside", section=section, figures=report.as_dict())
 
 
 def _layers(report: InsideReport) -> list[Block]:
@@ -93,7 +95,7 @@ def write_feature_map(
     labels: np.ndarray,
     class_names: Sequence[str],
     names: Sequence[str],
-) -> Section:
+) -> Extra:
     """The map with its legend; `labels` int64 [N] and `names` [N] are those of the images."""
     across, up = feature_map.axes
     drawing = Drawing(
@@ -101,4 +103,11 @@ def write_feature_map(
         markup=draw_svg(feature_map, labels, class_names, names),
         says=f"Across: {across}; up: {up}. {feature_map.caution}",
     )
-    return Section(title="Map of the features", blocks=[drawing])
+    figures = {
+        "method": feature_map.method,
+        "axes": feature_map.axes,
+        "caution": feature_map.caution,
+        "images": len(labels),
+    }
+    section = Section(title="Map of the features", blocks=[drawing])
+    return Extra(name="feature_map", section=section, figures=figures)

@@ -8,7 +8,6 @@ weights, the nearest would be nonsense that looks like an answer.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,10 +78,6 @@ class Neighbours:
 
     nearest: tuple[Neighbour, ...]
     left_out: tuple[str, ...]
-
-    def votes(self) -> list[tuple[str, int]]:
-        """How many of the nearest have each label, most first; equal counts by nearness."""
-        return Counter(neighbour.label for neighbour in self.nearest).most_common()
 
 
 def index_folder(package_folder: Path) -> Path:

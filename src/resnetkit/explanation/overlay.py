@@ -39,12 +39,6 @@ class Caption:
     name: str
 
 
-def render_overlay(image: np.ndarray, heat: np.ndarray, caption: Caption) -> bytes:
-    """The picture of `draw_overlay` as PNG; the same input gives the same bytes on one machine."""
-    pen = Pen([caption.heading, caption.explained, caption.shows, caption.name, *caption.notes])
-    return to_png(draw_overlay(pen, image, heat, caption))
-
-
 def to_png(picture: Image.Image) -> bytes:
     """A picture as the bytes of a PNG file."""
     buffer = io.BytesIO()

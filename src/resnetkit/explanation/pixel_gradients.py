@@ -59,10 +59,21 @@ def guided_backpropagation(
 ) -> Evidence:
     """Springenberg 2015 (arXiv:1412.6806), section 3.4: ReLUs pass positive gradients only.
 
-    Raises UserError for a network with other activations, for which it is not defined.
+    Raises UserError as `refuse_other_activations` does.
     """
     from captum.attr import GuidedBackprop
 
+    refuse_other_activations(network)
+    with warnings.catch_warnings(), _guided_gates(network):
+        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
+        gradients = GuidedBackprop(network).attribute(
+            images.clone().requires_grad_(), target=targets
+        )
+    return unsigned_evidence(gradients)
+
+
+def refuse_other_activations(network: Network) -> None:
+    """UserError for a network for which guided backpropagation is not defined."""
     others = {
         type(layer).__name__ for layer in network.modules() if isinstance(layer, OTHER_ACTIVATIONS)
     }
@@ -71,12 +82,6 @@ def guided_backpropagation(
             "guided-backprop: needs a network whose activations are all ReLUs, got one with "
             f"{', '.join(sorted(others))}; use smoothgrad or integrated-gradients."
         )
-    with warnings.catch_warnings(), _guided_gates(network):
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
-        gradients = GuidedBackprop(network).attribute(
-            images.clone().requires_grad_(), target=targets
-        )
-    return unsigned_evidence(gradients)
 
 
 @contextmanager

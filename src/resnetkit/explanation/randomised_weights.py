@@ -117,21 +117,23 @@ def check_randomised(
     network: Network,
     examples: Examples,
     explain: Explain,
-    maps: np.ndarray,
     config: RandomisedConfig,
     name: str = "the method",
 ) -> RandomisedWeights:
-    """Compare `maps` [N,H,W], those of `network`, with maps of networks that have forgotten.
+    """Compare the maps of `network` with those of networks that have forgotten.
 
-    `network` is left as it is. Raises UserError for fewer than two pictures, with which the
-    statistics of BatchNorm cannot be measured anew, and as `collect_maps` does.
+    Where a method also tells what speaks against a class, `explain` shall: a map cut off at 0 has
+    ties where that was, and no signs that could flip. `network` is left as it is. Raises UserError
+    for fewer than two pictures, with which the statistics of BatchNorm cannot be measured anew, and
+    as `collect_maps` does.
     """
     if len(examples) < 2:
         raise UserError(
             f"Randomised weights: two pictures or more are needed, got {len(examples)}; give more."
         )
     chosen = spread_rows(len(examples), config.pictures)
-    every, examples, maps = examples.images, examples.take(chosen), maps[chosen]
+    every, examples = examples.images, examples.take(chosen)
+    maps = collect_maps(explain(network), examples, config.batch_size, name)
     classes = likeliest_classes(network, examples.images, config.batch_size)
     steps = cascade_steps(tuple(network.parts()))
     shown: dict[tuple[str, ...], list[_Shown]] = {step: [] for step in steps}

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from resnetkit.explanation.examples import (
@@ -141,6 +142,20 @@ def prepare_trial(
     )
 
 
+def share_recognised(trial: Trial, task: Task) -> float:
+    """The share of the pictures in which the network sees the class that is explained.
+
+    That is the likeliest one, or in a multi-label task one above one half.
+    """
+    examples = trial.examples
+    batches = examples.images.split(trial.config.curves.batch_size)
+    with torch.inference_mode():
+        found = torch.cat([trial.score(part) for part in batches])
+    if task == "single-label":
+        return float((found.argmax(dim=1) == examples.targets).float().mean())
+    return float((found.gather(1, examples.targets[:, None]) > 0.5).float().mean())
+
+
 def probabilities_of(network: Callable[[Tensor], Tensor], task: Task) -> Score:
     """From the network's input to the probability of each class, [N,K]."""
     if task == "single-label":
@@ -148,10 +163,13 @@ def probabilities_of(network: Callable[[Tensor], Tensor], task: Task) -> Score:
     return lambda images: network(images).sigmoid()
 
 
-def check_method(trial: Trial, method: str, explain: Explain) -> TrustReport:
+def check_method(
+    trial: Trial, method: str, explain: Explain, signed: Explain | None = None
+) -> TrustReport:
     """Put one method through all checks; `explain` gives its attribution for a network.
 
-    Raises UserError as `collect_maps` and `check_randomised` do.
+    `signed` gives the same before evidence against the class is cut off, where there is any. Raises
+    UserError as `collect_maps` and `check_randomised` do.
     """
     examples, config = trial.examples, trial.config
     start = time.perf_counter()
@@ -163,7 +181,7 @@ def check_method(trial: Trial, method: str, explain: Explain) -> TrustReport:
     wrong_place = shifted_maps(of_part, part.numbers, seed)
     shifted = measure_curves(trial.score, part, wrong_place, config.curves)
     randomised = check_randomised(
-        trial.network, examples, explain, maps, config.randomised, name=method
+        trial.network, examples, signed or explain, config.randomised, name=method
     )
     pointing = None if trial.regions is None else play(maps, examples, trial.regions, seed)
     gain = curves.gain_over(shifted)

@@ -71,7 +71,8 @@ class FinetuneConfig:
     """adapters only: channels of an adapter; 4 by default."""
     l2_sp: float = 0.0
     """Weight of half the squared distance between trained weights and those they started from, in
-    place of weight decay there (L2-SP, Li 2018); 0 is off, 0.01 to 0.1 is usual."""
+    place of weight decay there (L2-SP, Li 2018); 0 is off. Li's 0.01 to 0.1 are for SGD: AdamW
+    rescales the gradient it joins, and wants a value tried out."""
     bss: float = 0.0
     """Weight of the squared smallest singular value of a batch's features (BSS, Chen 2019); 0 is
     off, 0.001 is usual."""

@@ -170,7 +170,7 @@ def _coverage_table(points: Sequence[CoveragePoint]) -> Table:
     columns = [
         Column(title="Answered", kind="percent"),
         Column(title="Right", kind="percent"),
-        Column(title="Threshold", kind="number", digits=4),
+        Column(title="Threshold", kind="number", digits=6),
     ]
     chosen = dict.fromkeys(_nearest(points, coverage) for coverage in COVERAGES)
     rows: list[list[Cell]] = [
@@ -219,8 +219,8 @@ def write_strangers(strangers: Strangers) -> Section:
     ]
     first = strangers.detections[0]
     text = (
-        f"How well a score tells {first.foreign:,} images of {strangers.source}, which show "
-        f"nothing this network knows, from {first.own:,} of its own kind."
+        f"How well a score tells {first.foreign:,} images of {strangers.source}, which are taken "
+        f"to show nothing this network knows, from {first.own:,} of its own kind."
     )
     columns = [
         Column(title="Score"),

@@ -34,7 +34,7 @@ def _score(split: str, metrics: AnyMetrics, *, main: bool) -> Card:
         interval = metrics.mean_average_precision_interval
     bounds = "" if interval is None else f"95 % interval {percent_range(interval, 2)}, "
     return Card(
-        label=f"{split.capitalize()} {title}",
+        label=f"{split} {title}".capitalize() if split != "all" else title.capitalize(),
         value=percent(value, 2),
         below=f"{bounds}{metrics.images:,} images",
         style="main" if main else "",
@@ -72,7 +72,7 @@ def _meaning(split: str, metrics: AnyMetrics) -> str:
         return _meaning_of_accuracy(split, metrics)
     interval = metrics.mean_average_precision_interval
     said = (
-        f"On {metrics.images:,} images of the {split} split, the images that show a class were "
+        f"On {metrics.images:,} images{_of(split)}, the images that show a class were "
         f"ranked above those that do not with an average precision of "
         f"{percent(metrics.mean_average_precision, 2)} in the mean of the classes."
     )
@@ -81,12 +81,16 @@ def _meaning(split: str, metrics: AnyMetrics) -> str:
     return f"{said} On other images drawn like these it would mostly be {percent_range(interval)}."
 
 
+def _of(split: str) -> str:
+    return "" if split == "all" else f" of the {split} split"
+
+
 def _meaning_of_accuracy(split: str, metrics: Metrics) -> str:
     right = sum(metrics.confusion[k][k] for k in range(len(metrics.confusion)))
     most = max(metrics.per_class, key=lambda row: row.support)
     low, high = (percent(end, 1) for end in metrics.top1_interval)
     return (
-        f"Of {metrics.images:,} images of the {split} split, {right:,} were given their right "
+        f"Of {metrics.images:,} images{_of(split)}, {right:,} were given their right "
         f"class. On all images of this kind the accuracy lies between {low} and {high}, with 95 % "
         f"confidence. Naming the most frequent class every time "
         f"(“{most.name}”) would be right for {percent(most.support / metrics.images)}."

@@ -1,28 +1,13 @@
-"""Weights under our keys: compared with a network entry by entry before anything is loaded."""
+"""Weights under our keys, compared with a network entry by entry before anything is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from torch import Tensor, nn
-
-from resnetkit.types import UserError
+from torch import Tensor
 
 SHOWN = 5  # names of each kind in a message; a wrong architecture has hundreds
 COUNTER = "num_batches_tracked"  # only BatchNorm without momentum reads it; older files lack it
-
-
-def load_torchvision_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a torchvision ResNet's state dict; ours has the same keys, so the way back needs none.
-
-    Raises UserError naming missing, unexpected and mismatched entries; nothing is loaded then.
-    """
-    if problems := describe_problems(model.state_dict(), state):
-        raise UserError(
-            f"torchvision weights: entries equal to the network's are needed, got {problems}. "
-            "Build the network these weights were saved from, or reset its head after loading."
-        )
-    model.load_state_dict(state)
 
 
 def describe_problems(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
