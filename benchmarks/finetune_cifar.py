@@ -108,6 +108,7 @@ def scratch_experiment(job: Job) -> Experiment:
     if job["shots"] != ALL:
         # At least eight steps an epoch, as the recipes' batches are for thousands of images.
         most = max(8, 10 * int(job["shots"]) // 8)
+        most -= most % recipe.training.micro_batches
         data = replace(data, shots=int(job["shots"]), batch_size=min(data.batch_size, most))
     training = replace(
         recipe.training,
